@@ -1,0 +1,12 @@
+// Package catalog keeps restore points in an object store.
+//
+// A restore point is what one backup run leaves behind: a bundle, which holds
+// the Kubernetes objects and one record per volume, and a commit, which is
+// small and says what the bundle must be. The point exists when its commit
+// exists. The commit is written last, once, after the bundle was read back;
+// no object is ever overwritten. Reading needs no cluster.
+//
+// The layout of the keys and the formats are described in docs/format.md.
+// Package catalog takes no decision about Kubernetes: what goes into a point
+// is package backup's to say, and what comes out of it is package restore's.
+package catalog
