@@ -1,0 +1,74 @@
+package catalog
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// The layout of the keys; docs/format.md describes it for readers who have
+// only an S3 client.
+const (
+	repositoryKey  = "hawser.json"
+	clustersPrefix = "clusters/"
+)
+
+var uidPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,62}$`)
+
+func clusterPrefix(clusterUID string) string { return clustersPrefix + clusterUID + "/" }
+
+func bundleKey(clusterUID string, id PointID) string {
+	return clusterPrefix(clusterUID) + "points/" + string(id) + "/bundle"
+}
+
+func commitKey(clusterUID string, id PointID) string {
+	return clusterPrefix(clusterUID) + "points/" + string(id) + "/commit"
+}
+
+func journalKey(clusterUID string, id PointID) string {
+	return clusterPrefix(clusterUID) + "journal/" + string(id)
+}
+
+// Presence says which objects the catalog holds for one point.
+type Presence struct {
+	ClusterUID string
+	Point      PointID
+	Journal    bool
+	Bundle     bool
+	Commit     bool
+}
+
+// note adds what key proves to the presences that are gathered in seen. A key
+// that is not of this layout is left alone: it may be a later format's.
+func note(seen map[string]*Presence, key string) {
+	parts := strings.Split(key, "/")
+	if len(parts) < 4 || parts[0]+"/" != clustersPrefix {
+		return
+	}
+	cluster, kind, id, rest := parts[1], parts[2], parts[3], strings.Join(parts[4:], "/")
+	if !pointPattern.MatchString(id) {
+		return
+	}
+	present := func() *Presence {
+		at := cluster + "/" + id
+		if seen[at] == nil {
+			seen[at] = &Presence{ClusterUID: cluster, Point: PointID(id)}
+		}
+		return seen[at]
+	}
+	switch {
+	case kind == "journal" && rest == "":
+		present().Journal = true
+	case kind == "points" && rest == "bundle":
+		present().Bundle = true
+	case kind == "points" && rest == "commit":
+		present().Commit = true
+	}
+}
+
+func validateClusterUID(uid string) error {
+	if !uidPattern.MatchString(uid) {
+		return fmt.Errorf("cluster uid %q is not a Kubernetes uid", uid)
+	}
+	return nil
+}
