@@ -1,0 +1,122 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Begin writes the journal entry of a run. Creation is conditional, so the
+// entry is also the lock of its occurrence: Begin fails with ErrExist if
+// another run has begun it. It costs one write.
+func (c *Catalog) Begin(ctx context.Context, intent Intent) error {
+	if err := validateClusterUID(intent.Cluster.UID); err != nil {
+		return err
+	}
+	intent.Format = Format
+	data, err := json.Marshal(intent)
+	if err != nil {
+		return err
+	}
+	if err := c.bucket.Create(ctx, journalKey(intent.Cluster.UID, intent.Point), data); err != nil {
+		return fmt.Errorf("write journal of point %s: %w", intent.Point, err)
+	}
+	return nil
+}
+
+// Intent reads a journal entry. It costs one read.
+func (c *Catalog) Intent(ctx context.Context, p Presence) (Intent, error) {
+	data, err := c.bucket.Get(ctx, journalKey(p.ClusterUID, p.Point), c.limits.Compressed)
+	if err != nil {
+		return Intent{}, fmt.Errorf("read journal of point %s: %w", p.Point, err)
+	}
+	var intent Intent
+	if err := decodeJSON(data, &intent); err != nil {
+		return Intent{}, fmt.Errorf("journal of point %s: %w", p.Point, err)
+	}
+	if intent.Point != p.Point || intent.Cluster.UID != p.ClusterUID {
+		return Intent{}, fmt.Errorf("journal of point %s: %w: it is that of point %s", p.Point, ErrCorrupt, intent.Point)
+	}
+	return intent, nil
+}
+
+// Commit makes the point exist: it writes the bundle, reads it back and
+// compares size and digest, and only then writes the commit, with the digest
+// of the plan's previous commit. survey is the cluster's survey from the
+// beginning of the run. Commit fills in Bundle and Previous and returns what
+// it wrote. It fails with ErrFenced if the run was abandoned meanwhile. It
+// costs two writes and at most two reads.
+func (c *Catalog) Commit(ctx context.Context, commit Commit, bundle Bundle, survey []Presence) (Commit, error) {
+	bundle.Point = commit.Point
+	data, ref, err := EncodeBundle(bundle)
+	if err != nil {
+		return Commit{}, fmt.Errorf("encode bundle: %w", err)
+	}
+	if err := c.limits.check(ref); err != nil {
+		return Commit{}, err
+	}
+	key := bundleKey(commit.Cluster.UID, commit.Point)
+	if err := c.bucket.Create(ctx, key, data); err != nil {
+		return Commit{}, fmt.Errorf("write bundle: %w", err)
+	}
+	stored, err := c.bucket.Get(ctx, key, ref.Size)
+	if err != nil {
+		return Commit{}, fmt.Errorf("read the bundle back: %w", err)
+	}
+	if err := checkStored(stored, ref); err != nil {
+		return Commit{}, fmt.Errorf("the store gives back other than was written: %w", err)
+	}
+	commit.Bundle = &ref
+	return c.close(ctx, commit, survey)
+}
+
+// Abandon closes a run that came to nothing, so that it can never commit. When
+// it returns nil, the run's snapshots belong to no point. It fails with
+// ErrFenced if the point was closed already; the caller must then leave the
+// snapshots alone until it has read which way it was closed. It costs one
+// write and at most one read.
+func (c *Catalog) Abandon(ctx context.Context, intent Intent, commit Commit, survey []Presence) error {
+	commit.Point, commit.Cluster, commit.Plan = intent.Point, intent.Cluster, intent.Plan
+	commit.Scheduled, commit.Started = intent.Scheduled, intent.Started
+	commit.Outcome, commit.Bundle, commit.Counts = Abandoned, nil, Counts{}
+	_, err := c.close(ctx, commit, survey)
+	return err
+}
+
+// close writes the commit's object, which settles what became of the run.
+func (c *Catalog) close(ctx context.Context, commit Commit, survey []Presence) (Commit, error) {
+	previous, err := c.previous(ctx, commit, survey)
+	if err != nil {
+		return Commit{}, err
+	}
+	commit.Previous = previous
+	data, err := EncodeCommit(commit)
+	if err != nil {
+		return Commit{}, err
+	}
+	err = c.bucket.Create(ctx, commitKey(commit.Cluster.UID, commit.Point), data)
+	if errors.Is(err, ErrExist) {
+		return Commit{}, fmt.Errorf("point %s: %w", commit.Point, ErrFenced)
+	}
+	if err != nil {
+		return Commit{}, fmt.Errorf("write commit: %w", err)
+	}
+	return commit, nil
+}
+
+// previous finds the newest commit of the same plan in survey and digests it.
+func (c *Catalog) previous(ctx context.Context, commit Commit, survey []Presence) (*CommitRef, error) {
+	for _, p := range slices.Backward(survey) {
+		if !p.Commit || p.Point >= commit.Point || p.Point.Plan() != commit.Plan || p.ClusterUID != commit.Cluster.UID {
+			continue
+		}
+		data, err := c.bucket.Get(ctx, commitKey(p.ClusterUID, p.Point), commitLimit)
+		if err != nil {
+			return nil, fmt.Errorf("read the previous commit, of point %s: %w", p.Point, err)
+		}
+		return &CommitRef{Point: p.Point, SHA256: digest(data)}, nil
+	}
+	return nil, nil
+}
