@@ -150,6 +150,12 @@ func (c *Catalog) Entries(ctx context.Context, survey []Presence) ([]Entry, erro
 	return entries, group.Wait()
 }
 
+// ReadCommit reads and checks the commit of one point, which may be an abandoned
+// run's. It fails with ErrNoPoint if there is none. It costs one read.
+func (c *Catalog) ReadCommit(ctx context.Context, p Presence) (Commit, error) {
+	return c.commit(ctx, p.ClusterUID, p.Point)
+}
+
 // commit reads and checks one commit.
 func (c *Catalog) commit(ctx context.Context, clusterUID string, id PointID) (Commit, error) {
 	data, err := c.bucket.Get(ctx, commitKey(clusterUID, id), commitLimit)

@@ -29,13 +29,22 @@ func journalKey(clusterUID string, id PointID) string {
 	return clusterPrefix(clusterUID) + "journal/" + string(id)
 }
 
+// settledSuffix ends the key that says: nothing of this journal entry is left
+// to do. It cannot be part of a point id.
+const settledSuffix = ".settled"
+
+func settledKey(clusterUID string, id PointID) string {
+	return journalKey(clusterUID, id) + settledSuffix
+}
+
 // Presence says which objects the catalog holds for one point.
 type Presence struct {
 	ClusterUID string
 	Point      PointID
-	Journal    bool
+	Journal    bool // a run began it
+	Settled    bool // that run left nothing to do
 	Bundle     bool
-	Commit     bool
+	Commit     bool // it was committed or abandoned
 }
 
 // note adds what key proves to the presences that are gathered in seen. A key
@@ -45,7 +54,8 @@ func note(seen map[string]*Presence, key string) {
 	if len(parts) < 4 || parts[0]+"/" != clustersPrefix {
 		return
 	}
-	cluster, kind, id, rest := parts[1], parts[2], parts[3], strings.Join(parts[4:], "/")
+	cluster, kind, rest := parts[1], parts[2], strings.Join(parts[4:], "/")
+	id, settled := strings.CutSuffix(parts[3], settledSuffix)
 	if !pointPattern.MatchString(id) {
 		return
 	}
@@ -57,6 +67,8 @@ func note(seen map[string]*Presence, key string) {
 		return seen[at]
 	}
 	switch {
+	case kind == "journal" && rest == "" && settled:
+		present().Settled = true
 	case kind == "journal" && rest == "":
 		present().Journal = true
 	case kind == "points" && rest == "bundle":

@@ -191,17 +191,16 @@ type Snapshot struct {
 type SkipReason string
 
 const (
-	SkipPodOwned     SkipReason = "pod-owned"        // generic ephemeral volume
-	SkipUnbound      SkipReason = "unbound"          // the claim has no volume
-	SkipNotCSI       SkipReason = "not-csi"          // in-tree or other non-CSI volume
-	SkipNotCovered   SkipReason = "not-covered"      // emptyDir, hostPath, inline CSI … of a Pod
-	SkipNotFound     SkipReason = "not-found"        // referenced, but not in the cluster
-	SkipNotAsked     SkipReason = "not-asked"        // Secrets, unless asked for
-	SkipNotSupported SkipReason = "not-supported"    // a kind Hawser does not capture
-	SkipTerminating  SkipReason = "terminating"      // being deleted
-	SkipInconsistent SkipReason = "inconsistent"     // claim and volume do not name each other
-	SkipProtectError SkipReason = "protect-failed"   // the volume could not be made Retain
-	SkipDuplicate    SkipReason = "duplicate-handle" // another volume names the same disk
+	SkipPodOwned     SkipReason = "pod-owned"      // generic ephemeral volume
+	SkipUnbound      SkipReason = "unbound"        // the claim has no volume
+	SkipNotCSI       SkipReason = "not-csi"        // in-tree or other non-CSI volume
+	SkipNotCovered   SkipReason = "not-covered"    // emptyDir, hostPath, inline CSI … of a Pod
+	SkipNotFound     SkipReason = "not-found"      // referenced, but not in the cluster
+	SkipNotAsked     SkipReason = "not-asked"      // Secrets, unless asked for
+	SkipNotSupported SkipReason = "not-supported"  // a kind Hawser does not capture
+	SkipTerminating  SkipReason = "terminating"    // being deleted
+	SkipInconsistent SkipReason = "inconsistent"   // claim and volume do not name each other
+	SkipProtectError SkipReason = "protect-failed" // the volume could not be made Retain
 )
 
 // Skip records one exclusion.

@@ -85,6 +85,16 @@ func (c *Catalog) Abandon(ctx context.Context, intent Intent, commit Commit, sur
 	return err
 }
 
+// Settle notes that nothing of a closed run is left to do: it was committed,
+// or it was abandoned and its snapshots are gone. It costs one write.
+func (c *Catalog) Settle(ctx context.Context, clusterUID string, id PointID) error {
+	err := c.bucket.Create(ctx, settledKey(clusterUID, id), nil)
+	if err != nil && !errors.Is(err, ErrExist) {
+		return fmt.Errorf("settle journal of point %s: %w", id, err)
+	}
+	return nil
+}
+
 // close writes the commit's object, which settles what became of the run.
 func (c *Catalog) close(ctx context.Context, commit Commit, survey []Presence) (Commit, error) {
 	previous, err := c.previous(ctx, commit, survey)
