@@ -1,0 +1,14 @@
+// Package config turns a file, environment variables and flags into one
+// validated Config that remembers where each value came from.
+//
+// A flag wins over an environment variable, that over the file, and that over
+// the default. Every key is known: a misspelt one is an error that names it
+// and, where close, the key that was probably meant. All errors are reported
+// at once. Keys are case-sensitive. A secret that a store URL may hold is
+// never printed.
+//
+// A new key is a field of Config and a row of Keys; its environment variable
+// and flag follow from its name. Package config is the only user of viper,
+// and reads nothing but the file: whether a store or cluster is there is for
+// others to find out.
+package config

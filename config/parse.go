@@ -1,0 +1,120 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// scalar makes the setter of a field that parse reads from one string.
+func scalar[T any](parse func(string) (T, error), field func(*Config) *T) func(*Config, any) error {
+	return func(c *Config, value any) error {
+		v, err := parse(value.(string))
+		if err != nil {
+			return err
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+// classes makes the setter of a mapping from CSI driver to class.
+func classes(field func(*Config) *map[string]string) func(*Config, any) error {
+	return func(c *Config, value any) error {
+		m := value.(map[string]string)
+		var errs []string
+		for _, driver := range slices.Sorted(maps.Keys(m)) {
+			if driver == "" {
+				errs = append(errs, "a driver's name is empty")
+			}
+			if problems := validation.IsDNS1123Subdomain(m[driver]); len(problems) > 0 {
+				errs = append(errs, fmt.Sprintf("class %q of driver %s is not the name of an object", m[driver], driver))
+			}
+		}
+		if errs != nil {
+			return errors.New(strings.Join(errs, "; "))
+		}
+		if len(m) > 0 {
+			*field(c) = m
+		}
+		return nil
+	}
+}
+
+func clusterName(s string) (string, error) {
+	if len(s) > 253 || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "", errors.New("want at most 253 printable characters")
+	}
+	return s, nil
+}
+
+func timeout(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration; write it as 90s, 10m or 1h30m", s)
+	}
+	if d <= 0 {
+		return 0, fmt.Errorf("%q: want more than 0", s)
+	}
+	return d, nil
+}
+
+func size(s string) (int64, error) {
+	q, err := resource.ParseQuantity(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a quantity; write it as 64Mi or 67108864", s)
+	}
+	if q.Sign() <= 0 || q.Cmp(*resource.NewQuantity(1<<40, resource.BinarySI)) > 0 {
+		return 0, fmt.Errorf("%q: want more than 0 and at most 1Ti", s)
+	}
+	return q.Value(), nil
+}
+
+func ratio(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q: want a whole number of at least 1", s)
+	}
+	return n, nil
+}
+
+func qps(s string) (float32, error) {
+	n, err := strconv.ParseFloat(s, 32)
+	if err != nil || !(n > 0 && n <= 1e6 || n == -1) {
+		return 0, fmt.Errorf("%q: want a number above 0, or -1 for no limit", s)
+	}
+	return float32(n), nil
+}
+
+func burst(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 1 && n != -1 {
+		return 0, fmt.Errorf("%q: want a whole number of at least 1, or -1 for no limit", s)
+	}
+	return int(n), nil
+}
+
+func logLevel(s string) (slog.Level, error) {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	level, ok := levels[s]
+	if !ok {
+		return 0, fmt.Errorf("%q: want debug, info, warn or error", s)
+	}
+	return level, nil
+}
+
+func logFormat(s string) (LogFormat, error) {
+	if f := LogFormat(s); f == LogText || f == LogJSON {
+		return f, nil
+	}
+	return "", fmt.Errorf("%q: want text or json", s)
+}

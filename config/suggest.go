@@ -1,0 +1,60 @@
+package config
+
+import "strings"
+
+// names returns the names of the keys and of the sections that they lie in.
+func names(keys []Key) []string {
+	var all []string
+	for _, k := range keys {
+		for i, r := range k.Name {
+			if r == '.' {
+				all = append(all, k.Name[:i])
+			}
+		}
+		all = append(all, k.Name)
+	}
+	return all
+}
+
+// closest returns the known name that was probably meant by name: one that
+// differs in case or by up to two letters, or one that lies deeper. It returns
+// "" if there is none.
+func closest(name string, known []string) string {
+	best, least := "", 3
+	for _, k := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least && d < len(k)/2 {
+			best, least = k, d
+		}
+	}
+	if best != "" {
+		return best
+	}
+	for _, k := range known {
+		if strings.HasSuffix(k, "."+name) {
+			return k
+		}
+	}
+	return ""
+}
+
+// distance counts the letters to insert, delete or replace to turn a into b
+// (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
