@@ -12,34 +12,37 @@ import (
 	"time"
 )
 
-// progress is where people look while they wait.
-var progress io.Writer = os.Stderr
+// A builder builds the modules in folder root (e2e/tools) into root/bin, and
+// tells people who wait how far it is.
+type builder struct {
+	root     string
+	progress io.Writer
+}
 
 // build brings the binaries of tools up to date. When all of them are, it only
 // reads a few small files.
-func build(ctx context.Context, root string, tools []tool) error {
-	need, _, err := stale(ctx, root, tools)
-	if err != nil || len(need) == 0 {
+func (b builder) build(ctx context.Context, tools []tool) error {
+	jobs, err := b.stale(ctx, tools)
+	if err != nil || len(jobs) == 0 {
 		return err
 	}
-	bin := filepath.Join(root, "bin")
+	bin := filepath.Join(b.root, "bin")
 	if err := os.MkdirAll(filepath.Join(bin, ".stamps"), 0o755); err != nil {
 		return fmt.Errorf("make a folder for the tools: %w", err)
 	}
-	unlock, err := lock(ctx, bin, progress)
+	unlock, err := lock(ctx, bin, b.progress)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 
 	// Look again: while this process waited another one may have built them.
-	need, stamps, err := stale(ctx, root, tools)
+	jobs, err = b.stale(ctx, tools)
 	if err != nil {
 		return err
 	}
-	for i, t := range need {
-		step := fmt.Sprintf("[%d/%d]", i+1, len(need))
-		if err := buildOne(ctx, root, t, stamps[t.module], step); err != nil {
+	for i, job := range jobs {
+		if err := b.buildOne(ctx, job, fmt.Sprintf("[%d/%d]", i+1, len(jobs))); err != nil {
 			return err
 		}
 	}
@@ -48,33 +51,36 @@ func build(ctx context.Context, root string, tools []tool) error {
 
 // buildOne builds one tool and then, so that a crash in between only costs a
 // second build, writes its stamp.
-func buildOne(ctx context.Context, root string, t tool, stamp, step string) error {
+func (b builder) buildOne(ctx context.Context, job job, step string) error {
 	began := time.Now()
-	fmt.Fprintf(progress, "%s building %s ...\n", step, t.name)
+	fmt.Fprintf(b.progress, "%s building %s ...\n", step, job.name)
 	stop := tick(30*time.Second, func() {
-		fmt.Fprintf(progress, "%s building %s ... %s so far\n", step, t.name, since(began))
+		fmt.Fprintf(b.progress, "%s building %s ... %s so far\n", step, job.name, since(began))
 	})
 	defer stop()
 
-	fresh := binary(root, t) + ".new"
-	output, err := goBuild(ctx, filepath.Join(root, t.module), t.pkg, fresh)
+	module := filepath.Join(b.root, job.module)
+	fresh := b.binary(job.tool) + ".new"
+	output, err := goBuild(ctx, module, job.tool, fresh)
 	if err != nil {
-		return fmt.Errorf("build %s in %s after %s: %w\n%s", t.name, filepath.Join(root, t.module), since(began), err, output)
+		return fmt.Errorf("build %s in %s: %w after %s\n%s", job.name, module, err, since(began), output)
 	}
-	if err := os.Rename(fresh, binary(root, t)); err != nil {
-		return fmt.Errorf("put %s in its place: %w", t.name, err)
+	if err := os.Rename(fresh, b.binary(job.tool)); err != nil {
+		return fmt.Errorf("put %s in its place: %w", job.name, err)
 	}
-	if err := os.WriteFile(stampFile(root, t), []byte(stamp), 0o644); err != nil {
-		return fmt.Errorf("write the stamp of %s: %w", t.name, err)
+	if err := os.WriteFile(b.stampFile(job.tool), []byte(job.stamp), 0o644); err != nil {
+		return fmt.Errorf("write the stamp of %s: %w", job.name, err)
 	}
-	fmt.Fprintf(progress, "%s %s built in %s\n", step, t.name, since(began))
+	fmt.Fprintf(b.progress, "%s %s built in %s\n", step, job.name, since(began))
 	return nil
 }
 
-// goBuild compiles pkg, a main package that the module in dir requires, into
-// the file out, and returns what the build printed.
-func goBuild(ctx context.Context, dir, pkg, out string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", out, pkg)
+func (b builder) binary(t tool) string { return filepath.Join(b.root, "bin", t.name) }
+
+// goBuild compiles t, which the module in dir requires, into the file out, and
+// returns what the build printed.
+func goBuild(ctx context.Context, dir string, t tool, out string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags="+t.flags, "-o", out, t.pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
 	var output bytes.Buffer

@@ -15,33 +15,40 @@ import (
 // A binary's stamp says what it was built from: a digest of its module's files
 // and of the toolchain. It lies in bin/.stamps and is written after the binary.
 
-// stale returns those tools whose binary is missing or was built from
-// something else, and the stamps that all of them should have.
-func stale(ctx context.Context, root string, tools []tool) ([]tool, map[string]string, error) {
-	stamps := map[string]string{} // by module
-	var need []tool
-	for _, t := range tools {
-		if _, ok := stamps[t.module]; !ok {
-			stamp, err := moduleStamp(ctx, filepath.Join(root, t.module))
-			if err != nil {
-				return nil, nil, err
-			}
-			stamps[t.module] = stamp
-		}
-		fresh, err := isFresh(root, t, stamps[t.module])
-		if err != nil {
-			return nil, nil, err
-		}
-		if !fresh {
-			need = append(need, t)
-		}
-	}
-	return need, stamps, nil
+// A job is a tool to build and the stamp to give it.
+type job struct {
+	tool
+	stamp string
 }
 
-func isFresh(root string, t tool, stamp string) (bool, error) {
-	_, errBinary := os.Stat(binary(root, t))
-	old, errStamp := os.ReadFile(stampFile(root, t))
+// stale returns a job for each of the tools whose binary is missing or was
+// built from something else.
+func (b builder) stale(ctx context.Context, tools []tool) ([]job, error) {
+	modules := map[string]string{}
+	var jobs []job
+	for _, t := range tools {
+		if _, ok := modules[t.module]; !ok {
+			stamp, err := moduleStamp(ctx, filepath.Join(b.root, t.module))
+			if err != nil {
+				return nil, err
+			}
+			modules[t.module] = stamp
+		}
+		stamp := modules[t.module] + " " + t.flags + "\n"
+		fresh, err := b.isFresh(t, stamp)
+		if err != nil {
+			return nil, err
+		}
+		if !fresh {
+			jobs = append(jobs, job{t, stamp})
+		}
+	}
+	return jobs, nil
+}
+
+func (b builder) isFresh(t tool, stamp string) (bool, error) {
+	_, errBinary := os.Stat(b.binary(t))
+	old, errStamp := os.ReadFile(b.stampFile(t))
 	for _, err := range []error{errBinary, errStamp} {
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
@@ -76,7 +83,7 @@ func moduleStamp(ctx context.Context, dir string) (string, error) {
 		fmt.Fprintf(sum, "%s %d\n", file.Name(), len(data))
 		sum.Write(data)
 	}
-	return fmt.Sprintf("%s %x\n", strings.Fields(string(toolchain))[0], sum.Sum(nil)), nil
+	return fmt.Sprintf("%s %x", strings.Fields(string(toolchain))[0], sum.Sum(nil)), nil
 }
 
-func stampFile(root string, t tool) string { return filepath.Join(root, "bin", ".stamps", t.name) }
+func (b builder) stampFile(t tool) string { return filepath.Join(b.root, "bin", ".stamps", t.name) }

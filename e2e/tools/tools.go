@@ -3,7 +3,7 @@ package tools
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 )
@@ -14,21 +14,29 @@ type tool struct {
 	module string // folder of its module; doubles as the name of a group
 	pkg    string // import path of its main package
 	rare   bool   // built only when asked for by name, never as part of a group
+	flags  string // for the linker
 }
+
+// kubernetesVersion is that of module k8s.io/kubernetes. Its release scripts
+// write it into the binaries, or the API server would call itself v0.0.0.
+const (
+	kubernetesVersion = "v1.36.3"
+	kubernetesFlags   = "-X k8s.io/component-base/version.gitVersion=" + kubernetesVersion
+)
 
 // all lists the tools in the order in which they are built. The API server
 // comes first, since most of what it compiles the others need too.
 var all = []tool{
 	{name: "etcd", module: "kubernetes", pkg: "go.etcd.io/etcd/server/v3"},
-	{name: "kube-apiserver", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver"},
-	{name: "kube-controller-manager", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager"},
-	{name: "kube-scheduler", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-scheduler"},
+	{name: "kube-apiserver", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", flags: kubernetesFlags},
+	{name: "kube-controller-manager", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", flags: kubernetesFlags},
+	{name: "kube-scheduler", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", flags: kubernetesFlags},
 	{name: "kwok", module: "kubernetes", pkg: "sigs.k8s.io/kwok/cmd/kwok"},
 	{name: "snapshot-controller", module: "kubernetes", pkg: "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller"},
 	{name: "csi-snapshotter", module: "kubernetes", pkg: "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter"},
 	{name: "csi-provisioner", module: "kubernetes", pkg: "github.com/kubernetes-csi/external-provisioner/v5/cmd/csi-provisioner"},
 	{name: "csi-attacher", module: "kubernetes", pkg: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher"},
-	{name: "kubectl", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kubectl", rare: true},
+	{name: "kubectl", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kubectl", flags: kubernetesFlags, rare: true},
 	{name: "versitygw", module: "s3", pkg: "github.com/versity/versitygw/cmd/versitygw"},
 	{name: "staticcheck", module: "lint", pkg: "honnef.co/go/tools/cmd/staticcheck"},
 	{name: "minio", module: "minio", pkg: "github.com/minio/minio", rare: true},
@@ -56,16 +64,17 @@ func Paths(ctx context.Context, names ...string) (map[string]string, error) {
 		}
 		wanted = append(wanted, all[i])
 	}
-	root, err := root()
+	root, err := findRoot()
 	if err != nil {
 		return nil, err
 	}
-	if err := build(ctx, root, wanted); err != nil {
+	b := builder{root, os.Stderr}
+	if err := b.build(ctx, wanted); err != nil {
 		return nil, err
 	}
 	paths := make(map[string]string, len(wanted))
 	for _, t := range wanted {
-		paths[t.name] = binary(root, t)
+		paths[t.name] = b.binary(t)
 	}
 	return paths, nil
 }
@@ -78,11 +87,11 @@ func Build(ctx context.Context, names ...string) error {
 	if err != nil {
 		return err
 	}
-	root, err := root()
+	root, err := findRoot()
 	if err != nil {
 		return err
 	}
-	return build(ctx, root, wanted)
+	return builder{root, os.Stderr}.build(ctx, wanted)
 }
 
 // expand turns names of tools and groups into tools, each once, in the order
@@ -110,5 +119,3 @@ func unknown(name string) error {
 	}
 	return fmt.Errorf("no tool is named %q; there are %s", name, strings.Join(known, ", "))
 }
-
-func binary(root string, t tool) string { return filepath.Join(root, "bin", t.name) }

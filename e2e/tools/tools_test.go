@@ -56,23 +56,26 @@ func TestEveryToolsModuleNamesItsPackage(t *testing.T) {
 		if !strings.Contains(string(mod), tool.pkg+"\n") {
 			t.Errorf("%s/go.mod has no tool directive for %s", tool.module, tool.pkg)
 		}
+		if tool.flags == kubernetesFlags && !strings.Contains(string(mod), "k8s.io/kubernetes "+kubernetesVersion+" ") {
+			t.Errorf("%s is not built from %s, as its linker flags say", tool.name, kubernetesVersion)
+		}
 	}
 }
 
 // hello is a tool in a module of the test's own.
 var hello = tool{name: "hello", module: "hello", pkg: "example.test/hello"}
 
-// newRoot makes a folder like e2e/tools with nothing but hello.
-func newRoot(t *testing.T) string {
+// newBuilder builds in a folder like e2e/tools with nothing but hello.
+func newBuilder(t *testing.T) builder {
 	t.Helper()
-	root := t.TempDir()
-	writeHello(t, root, "one")
-	return root
+	b := builder{root: t.TempDir(), progress: new(lockedBuffer)}
+	writeHello(t, b, "one")
+	return b
 }
 
-func writeHello(t *testing.T, root, text string) {
+func writeHello(t *testing.T, b builder, text string) {
 	t.Helper()
-	dir := filepath.Join(root, hello.module)
+	dir := filepath.Join(b.root, hello.module)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -86,36 +89,29 @@ func writeHello(t *testing.T, root, text string) {
 	}
 }
 
-func say(t *testing.T, root string) string {
+func say(t *testing.T, b builder) string {
 	t.Helper()
-	output, err := exec.Command(binary(root, hello)).CombinedOutput()
+	output, err := exec.Command(b.binary(hello)).CombinedOutput()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(output)
 }
 
-// capture redirects progress until the test ends.
-func capture(t *testing.T) *bytes.Buffer {
-	buffer, before := new(bytes.Buffer), progress
-	progress = buffer
-	t.Cleanup(func() { progress = before })
-	return buffer
-}
-
 func TestBuildOnlyWhenTheModuleChanged(t *testing.T) {
-	ctx, root, shown := context.Background(), newRoot(t), capture(t)
+	b := newBuilder(t)
 	for _, step := range []struct{ text, wantShown string }{
 		{"one", "[1/1] building hello ..."},
 		{"one", ""},
 		{"two", "[1/1] building hello ..."},
 	} {
-		shown.Reset()
-		writeHello(t, root, step.text)
-		if err := build(ctx, root, []tool{hello}); err != nil {
+		shown := new(lockedBuffer)
+		b.progress = shown
+		writeHello(t, b, step.text)
+		if err := b.build(context.Background(), []tool{hello}); err != nil {
 			t.Fatal(err)
 		}
-		if got := say(t, root); got != step.text {
+		if got := say(t, b); got != step.text {
 			t.Errorf("the binary says %q, want %q", got, step.text)
 		}
 		if line, _, _ := strings.Cut(shown.String(), "\n"); line != step.wantShown {
@@ -125,29 +121,26 @@ func TestBuildOnlyWhenTheModuleChanged(t *testing.T) {
 }
 
 func TestAFailedBuildShowsItsOutput(t *testing.T) {
-	root := newRoot(t)
-	capture(t)
-	broken := filepath.Join(root, hello.module, "main.go")
+	b := newBuilder(t)
+	broken := filepath.Join(b.root, hello.module, "main.go")
 	if err := os.WriteFile(broken, []byte("package main\n\nfunc main() { nonsense() }\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := build(context.Background(), root, []tool{hello})
+	err := b.build(context.Background(), []tool{hello})
 	if err == nil || !strings.Contains(err.Error(), "undefined: nonsense") || !strings.Contains(err.Error(), "build hello") {
 		t.Errorf("error does not name the tool and show the compiler's words: %v", err)
 	}
 }
 
 func TestOfSeveralAtOnceOneBuilds(t *testing.T) {
-	root := newRoot(t)
-	var shown lockedBuffer
-	before := progress
-	progress = &shown
-	defer func() { progress = before }()
+	b := newBuilder(t)
+	shown := new(lockedBuffer)
+	b.progress = shown
 
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if err := build(context.Background(), root, []tool{hello}); err != nil {
+			if err := b.build(context.Background(), []tool{hello}); err != nil {
 				t.Error(err)
 			}
 		})

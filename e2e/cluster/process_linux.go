@@ -1,0 +1,7 @@
+package cluster
+
+import "syscall"
+
+// dieWithParent has the kernel kill the child when its parent dies, however
+// that happens.
+func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
