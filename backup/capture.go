@@ -1,0 +1,232 @@
+package backup
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// objectSet holds objects once each, by kind, namespace and name.
+type objectSet struct {
+	objects []unstructured.Unstructured
+	seen    sets.Set[string]
+}
+
+// add keeps a copy of raw without what no restore needs.
+func (o *objectSet) add(raw unstructured.Unstructured) {
+	id := raw.GetKind() + "/" + raw.GetNamespace() + "/" + raw.GetName()
+	if o.seen.Has(id) {
+		return
+	}
+	if o.seen == nil {
+		o.seen = sets.New[string]()
+	}
+	o.seen.Insert(id)
+	kept := unstructured.Unstructured{Object: maps.Clone(raw.Object)}
+	delete(kept.Object, "status")
+	if metadata, ok := raw.Object["metadata"].(map[string]any); ok {
+		metadata = maps.Clone(metadata)
+		delete(metadata, "managedFields")
+		kept.Object["metadata"] = metadata
+	}
+	o.objects = append(o.objects, kept)
+}
+
+// capture gathers the objects of the point in the order in which a restore can
+// create them: namespaces, classes, configuration, volumes, claims, Services,
+// workloads.
+func (s *selector) capture() {
+	var workloads []*workload
+	for i := range s.usage.workloads {
+		if s.wantsWorkload(&s.usage.workloads[i]) {
+			workloads = append(workloads, &s.usage.workloads[i])
+		}
+	}
+	taken := sets.New[catalog.ClaimKey]()
+	volumes, classes, namespaces := sets.New[string](), sets.New[string](), sets.New[string]()
+	for _, v := range s.out.Volumes {
+		taken.Insert(v.Claim)
+		volumes.Insert(v.PersistentVolume)
+		classes.Insert(v.StorageClass)
+		namespaces.Insert(v.Claim.Namespace)
+	}
+	for _, w := range workloads {
+		namespaces.Insert(w.namespace)
+	}
+	out := &s.out.Objects
+	addNamed(out, s.inv.Namespaces, func(o unstructured.Unstructured) bool { return namespaces.Has(o.GetName()) })
+	addNamed(out, s.inv.StorageClasses, func(o unstructured.Unstructured) bool { return classes.Has(o.GetName()) })
+	for _, w := range workloads {
+		s.captureConfiguration(w)
+	}
+	addNamed(out, s.inv.Volumes, func(o unstructured.Unstructured) bool { return volumes.Has(o.GetName()) })
+	addNamed(out, s.inv.Claims, func(o unstructured.Unstructured) bool {
+		return taken.Has(catalog.ClaimKey{Namespace: o.GetNamespace(), Name: o.GetName()})
+	})
+	for _, w := range workloads {
+		s.captureService(w)
+	}
+	for _, w := range workloads {
+		out.add(w.raw)
+		s.noteUncovered(w)
+	}
+}
+
+func addNamed[T any](out *objectSet, list []Listed[T], want func(unstructured.Unstructured) bool) {
+	for _, item := range list {
+		if want(item.Raw) {
+			out.add(item.Raw)
+		}
+	}
+}
+
+// wantsWorkload says whether w itself goes into the point: it was named, or it
+// uses a claim that was taken and no list of names leaves it out.
+func (s *selector) wantsWorkload(w *workload) bool {
+	if !s.inNamespaces(w.namespace) {
+		return false
+	}
+	if len(s.sel.Workloads)+len(s.sel.Claims) > 0 {
+		return slices.Contains(s.sel.Workloads, w.Workload)
+	}
+	return slices.ContainsFunc(s.out.Volumes, func(v catalog.Volume) bool {
+		return slices.ContainsFunc(s.usage.users[v.Claim], func(u use) bool { return u.workload == w })
+	})
+}
+
+// captureService takes the governing Service of a StatefulSet.
+func (s *selector) captureService(w *workload) {
+	if w.service == "" {
+		return
+	}
+	for _, service := range s.inv.Services {
+		if service.Object.Namespace == w.namespace && service.Object.Name == w.service {
+			s.out.Objects.add(service.Raw)
+			return
+		}
+	}
+	s.skip("Service", w.namespace, w.service, catalog.SkipNotFound, "%s %s names it as its governing Service, and it does not exist", w.Kind, w.Name)
+}
+
+// captureConfiguration takes the ConfigMaps, and if asked the Secrets, that
+// the Pods of w mount or name.
+func (s *selector) captureConfiguration(w *workload) {
+	refs := referencesOf(w.pod)
+	for _, name := range sets.List(refs.configMaps) {
+		captureNamed(s, "ConfigMap", s.inv.ConfigMaps, w, name)
+	}
+	for _, name := range sets.List(refs.secrets) {
+		if !s.include.Secrets {
+			s.skip("Secret", w.namespace, name, catalog.SkipNotAsked, "%s %s uses it; Secrets are kept only when asked for (--include-secrets)", w.Kind, w.Name)
+			continue
+		}
+		captureNamed(s, "Secret", s.inv.Secrets, w, name)
+	}
+	if account := w.pod.ServiceAccountName; account != "" && account != "default" {
+		s.skip("ServiceAccount", w.namespace, account, catalog.SkipNotSupported, "%s %s runs as it; it must exist where the workload is restored", w.Kind, w.Name)
+	}
+}
+
+func captureNamed[T any](s *selector, kind string, list []Listed[T], w *workload, name string) {
+	for _, item := range list {
+		if item.Raw.GetNamespace() == w.namespace && item.Raw.GetName() == name {
+			s.out.Objects.add(item.Raw)
+			return
+		}
+	}
+	s.skip(kind, w.namespace, name, catalog.SkipNotFound, "%s %s uses it, and it does not exist", w.Kind, w.Name)
+}
+
+type references struct{ configMaps, secrets sets.Set[string] }
+
+// referencesOf gathers the ConfigMaps and Secrets that a Pod mounts or names
+// in its environment or as image pull secrets.
+func referencesOf(pod corev1.PodSpec) references {
+	refs := references{configMaps: sets.New[string](), secrets: sets.New[string]()}
+	for _, v := range pod.Volumes {
+		switch {
+		case v.ConfigMap != nil:
+			refs.configMaps.Insert(v.ConfigMap.Name)
+		case v.Secret != nil:
+			refs.secrets.Insert(v.Secret.SecretName)
+		case v.Projected != nil:
+			for _, source := range v.Projected.Sources {
+				if source.ConfigMap != nil {
+					refs.configMaps.Insert(source.ConfigMap.Name)
+				}
+				if source.Secret != nil {
+					refs.secrets.Insert(source.Secret.Name)
+				}
+			}
+		}
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		refs.addEnvironment(c)
+	}
+	for _, ref := range pod.ImagePullSecrets {
+		refs.secrets.Insert(ref.Name)
+	}
+	// Every namespace makes this one by itself.
+	refs.configMaps.Delete("kube-root-ca.crt")
+	return refs
+}
+
+func (r references) addEnvironment(c corev1.Container) {
+	for _, from := range c.EnvFrom {
+		if from.ConfigMapRef != nil {
+			r.configMaps.Insert(from.ConfigMapRef.Name)
+		}
+		if from.SecretRef != nil {
+			r.secrets.Insert(from.SecretRef.Name)
+		}
+	}
+	for _, env := range c.Env {
+		if env.ValueFrom == nil {
+			continue
+		}
+		if ref := env.ValueFrom.ConfigMapKeyRef; ref != nil {
+			r.configMaps.Insert(ref.Name)
+		}
+		if ref := env.ValueFrom.SecretKeyRef; ref != nil {
+			r.secrets.Insert(ref.Name)
+		}
+	}
+}
+
+// noteUncovered records the Pod's volumes whose data no point can hold.
+func (s *selector) noteUncovered(w *workload) {
+	for _, v := range w.pod.Volumes {
+		if what := uncovered(v); what != "" {
+			s.skip(w.Kind, w.namespace, fmt.Sprintf("%s/volumes/%s", w.Name, v.Name), catalog.SkipNotCovered, "%s: its data is not part of the point", what)
+		}
+	}
+}
+
+// uncovered says what kind of volume v is if a backup does not cover its data.
+func uncovered(v corev1.Volume) string {
+	source := v.VolumeSource
+	switch {
+	case source.PersistentVolumeClaim != nil, source.Secret != nil, source.DownwardAPI != nil, source.Projected != nil:
+		return ""
+	case source.ConfigMap != nil:
+		return "configMap " + source.ConfigMap.Name + " (kept as an object, not as a disk)"
+	case source.EmptyDir != nil:
+		return "emptyDir"
+	case source.HostPath != nil:
+		return "hostPath " + source.HostPath.Path
+	case source.Ephemeral != nil:
+		return "generic ephemeral volume"
+	case source.CSI != nil:
+		return "inline CSI volume of driver " + source.CSI.Driver
+	case source.NFS != nil:
+		return "inline NFS volume"
+	default:
+		return "inline volume"
+	}
+}

@@ -1,0 +1,307 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// Stage is how far a claim has come in a run.
+type Stage string
+
+const (
+	StageProtect  Stage = "protect"  // its volume is Retain
+	StageSnapshot Stage = "snapshot" // its snapshot is being taken
+	StageReady    Stage = "ready"    // its snapshot is ready
+	StageFailed   Stage = "failed"   // it has no snapshot, or is not in the point
+)
+
+// Event is one step of one claim.
+type Event struct {
+	Claim   catalog.ClaimKey
+	Stage   Stage
+	Message string
+	At      time.Time
+}
+
+// Runner makes restore points of one cluster. Its fields but Report and Log
+// are required.
+type Runner struct {
+	Kubernetes kubernetes.Interface
+	Dynamic    dynamic.Interface
+	Snapshots  snapshotclient.Interface
+	Catalog    *catalog.Catalog
+	// ClusterName is for people; the cluster's identity is read from it.
+	ClusterName string
+	Writer      string           // program and version, for the record
+	Now         func() time.Time // the clock
+	Report      func(Event)      // called from several goroutines; nil for none
+	Log         *slog.Logger     // nil for none
+}
+
+// Request says what one run takes.
+type Request struct {
+	Plan      string    // catalog.ManualPlan if the run belongs to none
+	Scheduled time.Time // the occurrence; the zero value means now
+	Select    Selection
+	Include   Include
+	Snapshot  SnapshotPolicy
+}
+
+// SnapshotPolicy says how snapshots are taken.
+type SnapshotPolicy struct {
+	// Skip makes a point that is good for reattaching only, on purpose.
+	Skip    bool
+	Timeout time.Duration     // from the first snapshot to the last being ready; 0 means DefaultSnapshotTimeout
+	Classes map[string]string // VolumeSnapshotClass by driver, where the default is not wanted
+}
+
+const (
+	// DefaultSnapshotTimeout is enough for a few hundred snapshots with the
+	// sidecars' default request rates.
+	DefaultSnapshotTimeout = 10 * time.Minute
+
+	// closeTime is how much longer than its snapshots a run may take before
+	// others may abandon it.
+	closeTime = 5 * time.Minute
+	// cleanupTime bounds what a run does after it was told to stop.
+	cleanupTime = 45 * time.Second
+)
+
+// ErrNothing: the selection holds no claim that can be backed up.
+var ErrNothing = errors.New("nothing to back up")
+
+// run is the state of one run.
+type run struct {
+	*Runner
+	request Request
+	cluster catalog.Cluster
+	point   catalog.PointID
+	started time.Time
+	survey  []catalog.Presence
+	inv     *Inventory
+	objects objectSet
+	volumes []catalog.Volume
+	skipped []catalog.Skip
+	reasons []string // why the point is partial
+	counts  catalog.Counts
+}
+
+// Run makes one restore point and returns its commit, whose Outcome may be
+// Partial. If it fails no point was made, and what it had made in the cluster
+// was removed, or is named in the journal for a later run to remove; volumes
+// that it protected stay protected. Run may be called again at any time.
+func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, error) {
+	if err := catalog.ValidatePlan(request.Plan); err != nil {
+		return catalog.Commit{}, err
+	}
+	run, err := r.prepare(ctx, request)
+	if err != nil {
+		return catalog.Commit{}, err
+	}
+	if err := run.protectAll(ctx); err != nil {
+		return catalog.Commit{}, err
+	}
+	intent := run.intent()
+	if err := r.Catalog.Begin(ctx, intent); err != nil {
+		if errors.Is(err, catalog.ErrExist) {
+			return catalog.Commit{}, fmt.Errorf("another run is making, or has made, point %s: %w", run.point, err)
+		}
+		return catalog.Commit{}, err
+	}
+	commit, err := run.finish(ctx)
+	if err != nil {
+		return catalog.Commit{}, errors.Join(err, run.giveUp(ctx, intent, err))
+	}
+	if err := r.Catalog.Settle(ctx, run.cluster.UID, run.point); err != nil {
+		r.log().Warn("the point is committed; its journal entry stays open until the next run", "point", run.point, "error", err)
+	}
+	return commit, nil
+}
+
+// prepare reads the cluster and the catalog, decides what to take, and clears
+// up after earlier runs that did not end.
+func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
+	system, err := r.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("identify the cluster: %w", err)
+	}
+	run := &run{Runner: r, request: request, started: r.Now().UTC()}
+	run.cluster = catalog.Cluster{UID: string(system.UID), Name: r.ClusterName}
+	if run.request.Scheduled.IsZero() {
+		run.request.Scheduled = run.started
+	}
+	if run.request.Snapshot.Timeout <= 0 {
+		run.request.Snapshot.Timeout = DefaultSnapshotTimeout
+	}
+	run.point = catalog.NewPointID(run.cluster.UID, request.Plan, run.request.Scheduled)
+	if run.inv, err = Observe(ctx, r.Dynamic, request.Select.Namespaces, request.Include); err != nil {
+		return nil, err
+	}
+	selected, err := Select(run.inv, request.Select, request.Include)
+	if err != nil {
+		return nil, err
+	}
+	if len(selected.Volumes) == 0 {
+		return nil, nothing(selected.Skipped)
+	}
+	run.volumes, run.skipped, run.objects = selected.Volumes, selected.Skipped, selected.Objects
+	for _, skip := range run.skipped {
+		if skip.Reason == catalog.SkipInconsistent {
+			run.reasons = append(run.reasons, fmt.Sprintf("claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message))
+		}
+	}
+	if run.survey, err = r.Catalog.Survey(ctx, run.cluster.UID); err != nil {
+		return nil, err
+	}
+	if err := r.recover(ctx, run.survey); err != nil {
+		return nil, fmt.Errorf("clear up after an earlier run: %w", err)
+	}
+	return run, nil
+}
+
+// nothing says why a selection came out empty.
+func nothing(skipped []catalog.Skip) error {
+	var why []string
+	for _, skip := range skipped {
+		if skip.Kind == "PersistentVolumeClaim" {
+			why = append(why, fmt.Sprintf("claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message))
+		}
+	}
+	if len(why) == 0 {
+		return fmt.Errorf("%w: no claim matches the selection", ErrNothing)
+	}
+	return fmt.Errorf("%w: %s", ErrNothing, strings.Join(why, "; "))
+}
+
+// protectAll makes the volume of every claim Retain. A claim whose volume
+// cannot be protected is left out of the point.
+func (r *run) protectAll(ctx context.Context) error {
+	persistent := map[string]corev1.PersistentVolume{}
+	for _, v := range r.inv.Volumes {
+		persistent[v.Object.Name] = v.Object
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	errs := make([]error, len(r.volumes))
+	for i := range r.volumes {
+		group.Go(func() error {
+			v := &r.volumes[i]
+			was := v.ReclaimAfter
+			policy, err := protect(gctx, r.Kubernetes, persistent[v.PersistentVolume])
+			v.ReclaimAfter = string(policy)
+			switch {
+			case err == nil && was != v.ReclaimAfter:
+				r.report(v.Claim, StageProtect, "volume protected: "+was+" → "+v.ReclaimAfter)
+			case err == nil:
+				r.report(v.Claim, StageProtect, "volume is "+v.ReclaimAfter)
+			case fatal(err) || gctx.Err() != nil:
+				return err
+			}
+			errs[i] = err
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	r.leaveOut(errs)
+	for _, v := range r.volumes {
+		if persistent[v.PersistentVolume].Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
+			r.counts.Protected++
+		}
+	}
+	if len(r.volumes) == 0 {
+		return fmt.Errorf("no volume could be protected: %w", errors.Join(errs...))
+	}
+	return nil
+}
+
+// leaveOut drops the volumes that have an error, and records why.
+func (r *run) leaveOut(errs []error) {
+	var kept []catalog.Volume
+	for i, v := range r.volumes {
+		if errs[i] == nil {
+			kept = append(kept, v)
+			continue
+		}
+		r.report(v.Claim, StageFailed, errs[i].Error())
+		r.reasons = append(r.reasons, fmt.Sprintf("claim %s: %v", v.Claim, errs[i]))
+		r.skipped = append(r.skipped, catalog.Skip{
+			Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name,
+			Reason: catalog.SkipProtectError, Message: errs[i].Error(),
+		})
+	}
+	r.volumes = kept
+}
+
+// intent is the journal entry of this run.
+func (r *run) intent() catalog.Intent {
+	intent := catalog.Intent{
+		Point: r.point, Cluster: r.cluster, Plan: r.request.Plan, Scheduled: r.request.Scheduled.UTC(),
+		Started: r.started, Deadline: r.deadline(), Writer: r.Writer,
+	}
+	if r.request.Snapshot.Skip {
+		return intent
+	}
+	for _, v := range r.volumes {
+		intent.Snapshots = append(intent.Snapshots, catalog.IntentSnapshot{Claim: v.Claim, Name: snapshotName(r.point, v.Claim)})
+	}
+	return intent
+}
+
+func (r *run) deadline() time.Time {
+	return r.started.Add(r.request.Snapshot.Timeout + closeTime)
+}
+
+// finish takes the snapshots and commits the point.
+func (r *run) finish(ctx context.Context) (catalog.Commit, error) {
+	if !r.request.Snapshot.Skip {
+		if err := r.takeSnapshots(ctx); err != nil {
+			return catalog.Commit{}, err
+		}
+	}
+	now := r.Now().UTC()
+	if now.After(r.deadline()) {
+		return catalog.Commit{}, fmt.Errorf("the run took until %s, past its deadline of %s; raise snapshot.timeout", now.Format(time.TimeOnly), r.deadline().Format(time.TimeOnly))
+	}
+	r.counts.Claims, r.counts.Objects, r.counts.Skipped = len(r.volumes), len(r.objects.objects), len(r.skipped)
+	outcome := catalog.Complete
+	if len(r.reasons) > 0 {
+		outcome = catalog.Partial
+	}
+	slices.Sort(r.reasons)
+	commit := catalog.Commit{
+		Point: r.point, Cluster: r.cluster, Plan: r.request.Plan,
+		Scheduled: r.request.Scheduled.UTC(), Started: r.started, Committed: now,
+		Outcome: outcome, Reasons: r.reasons, Counts: r.counts, Writer: r.Writer,
+	}
+	bundle := catalog.Bundle{Objects: r.objects.objects, Volumes: r.volumes, Skipped: r.skipped}
+	return r.Catalog.Commit(ctx, commit, bundle, r.survey)
+}
+
+func (r *Runner) report(claim catalog.ClaimKey, stage Stage, message string) {
+	if r.Report != nil {
+		r.Report(Event{Claim: claim, Stage: stage, Message: message, At: r.Now()})
+	}
+}
+
+func (r *Runner) log() *slog.Logger {
+	if r.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return r.Log
+}

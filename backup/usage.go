@@ -1,0 +1,117 @@
+package backup
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// workload is a StatefulSet, Deployment or bare Pod that may use claims.
+type workload struct {
+	catalog.Workload
+	namespace string
+	labels    map[string]string
+	service   string // governing Service of a StatefulSet
+	templates []corev1.PersistentVolumeClaim
+	pod       corev1.PodSpec
+	raw       unstructured.Unstructured
+}
+
+// use is one use of a claim.
+type use struct {
+	workload *workload
+	template string // name of the volumeClaimTemplate; "" if the Pods name the claim
+	ordinal  *int
+}
+
+// usage says which workloads use which claims.
+type usage struct {
+	workloads []workload
+	users     map[catalog.ClaimKey][]use
+}
+
+// findUsage relates workloads and claims. A StatefulSet's claims are found by
+// their deterministic names, so claims of ordinals above the present replicas
+// are among them; a claim may have several users, of which the first in order
+// StatefulSet, Deployment, Pod is said to own it.
+func findUsage(inv *Inventory) usage {
+	u := usage{workloads: findWorkloads(inv), users: map[catalog.ClaimKey][]use{}}
+	for i := range u.workloads {
+		w := &u.workloads[i]
+		for _, volume := range w.pod.Volumes {
+			if volume.PersistentVolumeClaim != nil {
+				key := catalog.ClaimKey{Namespace: w.namespace, Name: volume.PersistentVolumeClaim.ClaimName}
+				u.users[key] = append(u.users[key], use{workload: w})
+			}
+		}
+		for _, claim := range inv.Claims {
+			if claim.Object.Namespace != w.namespace {
+				continue
+			}
+			if template, ordinal, ok := templateOf(w, claim.Object.Name); ok {
+				key := keyOf(&claim.Object)
+				u.users[key] = append(u.users[key], use{workload: w, template: template, ordinal: &ordinal})
+			}
+		}
+	}
+	return u
+}
+
+// templateOf parses a claim name as template-set-ordinal of the set w. Of two
+// templates that fit, the longer one is meant.
+func templateOf(w *workload, claim string) (template string, ordinal int, ok bool) {
+	for _, t := range w.templates {
+		digits, found := strings.CutPrefix(claim, t.Name+"-"+w.Name+"-")
+		if !found || len(t.Name) < len(template) {
+			continue
+		}
+		n, err := strconv.Atoi(digits)
+		if err != nil || strconv.Itoa(n) != digits {
+			continue
+		}
+		template, ordinal, ok = t.Name, n, true
+	}
+	return template, ordinal, ok
+}
+
+// findWorkloads gathers what may use claims and can be captured: Pods of
+// controllers are their controllers' matter.
+func findWorkloads(inv *Inventory) []workload {
+	var all []workload
+	for _, set := range inv.StatefulSets {
+		o := set.Object
+		all = append(all, workload{
+			Workload: catalog.Workload{Kind: "StatefulSet", Name: o.Name}, namespace: o.Namespace, labels: o.Labels,
+			service: o.Spec.ServiceName, templates: o.Spec.VolumeClaimTemplates, pod: o.Spec.Template.Spec, raw: set.Raw,
+		})
+	}
+	for _, deployment := range inv.Deployments {
+		o := deployment.Object
+		all = append(all, workload{
+			Workload: catalog.Workload{Kind: "Deployment", Name: o.Name}, namespace: o.Namespace, labels: o.Labels,
+			pod: o.Spec.Template.Spec, raw: deployment.Raw,
+		})
+	}
+	for _, pod := range inv.Pods {
+		o := pod.Object
+		if metav1.GetControllerOf(&o) != nil || o.DeletionTimestamp != nil {
+			continue
+		}
+		all = append(all, workload{
+			Workload: catalog.Workload{Kind: "Pod", Name: o.Name}, namespace: o.Namespace, labels: o.Labels,
+			pod: o.Spec, raw: pod.Raw,
+		})
+	}
+	rank := map[string]int{"StatefulSet": 0, "Deployment": 1, "Pod": 2}
+	slices.SortStableFunc(all, func(a, b workload) int {
+		return cmp.Or(cmp.Compare(rank[a.Kind], rank[b.Kind]), cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return all
+}
