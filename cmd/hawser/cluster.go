@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/config"
+)
+
+// restConfig returns how to reach the cluster that the kubectl flags name, at
+// the configured rate. An error is one of usage.
+func (a *app) restConfig(cfg config.Config) (*rest.Config, error) {
+	rc, err := a.kube.ToRESTConfig()
+	if err != nil {
+		return nil, usage(kubeconfigProblem(err))
+	}
+	rc = rest.CopyConfig(rc)
+	rc.QPS = cfg.Kubernetes.QPS
+	rc.Burst = cfg.Kubernetes.Burst
+	rc.UserAgent = writer()
+	rc.WarningHandler = rest.NewWarningWriter(a.stderr, rest.WarningWriterOptions{Deduplicate: true})
+	if host, _, err := rest.DefaultServerUrlFor(rc); err == nil {
+		a.apiServer = (&url.URL{Scheme: host.Scheme, Host: host.Host}).String()
+	}
+	return rc, nil
+}
+
+// namespace returns the namespace that -n names, else that of the kubeconfig's
+// context.
+func (a *app) namespace() (string, error) {
+	namespace, _, err := a.kube.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", usage(kubeconfigProblem(err))
+	}
+	return namespace, nil
+}
+
+// clusterIdentity asks the cluster who it is. It costs one request.
+func clusterIdentity(ctx context.Context, client kubernetes.Interface, cfg config.Config) (catalog.Cluster, error) {
+	namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return catalog.Cluster{}, fmt.Errorf("read the cluster's identity, the uid of namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return catalog.Cluster{UID: string(namespace.UID), Name: cfg.Cluster.Name}, nil
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hawser.dev/hawser/config"
+)
+
+func newConfigCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the configuration in force, and where each value came from",
+		Args:  cobra.NoArgs,
+	}
+	format := addOutputFlag(cmd, outputJSON, outputYAML)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := a.config(cmd)
+		if err != nil {
+			return err
+		}
+		values := cfg.Values()
+		return format.print(a.stdout, view{value: values, table: func(bool) table { return valuesTable(values) }})
+	}
+	return cmd
+}
+
+func valuesTable(values []config.Value) table {
+	t := table{header: []string{"KEY", "VALUE", "FROM"}}
+	for _, v := range values {
+		t.add(v.Key, valueText(v.Value), v.Origin.String())
+	}
+	return t
+}
+
+// valueText writes a value as variables and flags take it.
+func valueText(value any) string {
+	m, ok := value.(map[string]string)
+	if !ok {
+		return fmt.Sprint(value)
+	}
+	var items []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		items = append(items, name+"="+m[name])
+	}
+	return strings.Join(items, ",")
+}

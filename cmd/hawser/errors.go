@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// printError prints err once, on stderr: one line for each of joined errors.
+func (a *app) printError(err error) {
+	if err == nil {
+		return
+	}
+	for _, e := range flatten(err) {
+		writeError(a.stderr, a.message(e))
+	}
+	var asked *usageError
+	if errors.As(err, &asked) && asked.hint != "" {
+		fmt.Fprintln(a.stderr, asked.hint)
+	}
+}
+
+// writeError writes one message, its further lines indented.
+func writeError(w io.Writer, message string) {
+	message = strings.TrimRight(message, "\n")
+	fmt.Fprintf(w, "error: %s\n", strings.ReplaceAll(message, "\n", "\n  "))
+}
+
+// flatten takes joined errors apart. Errors that are wrapped with a text of
+// their own stay whole.
+func flatten(err error) []error {
+	var parts []error
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		parts = e.Unwrap()
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil && inner.Error() == err.Error() {
+			return flatten(inner)
+		}
+		return []error{err}
+	}
+	if parts == nil || errors.Join(parts...).Error() != err.Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, part := range parts {
+		all = append(all, flatten(part)...)
+	}
+	return all
+}
+
+// message returns what people read of one error.
+func (a *app) message(err error) string {
+	text := humane(err, a.apiServer)
+	if errors.Is(err, context.Canceled) {
+		what := strings.TrimSuffix(strings.TrimSuffix(text, context.Canceled.Error()), ": ")
+		return strings.TrimSuffix("interrupted: "+what, ": ")
+	}
+	return text
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// newRoot assembles the command line.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "hawser",
+		Short: "Back up and restore Kubernetes persistent volumes",
+		Long: `Hawser backs up the persistent volumes of Kubernetes workloads, with the objects
+that tie them to their Pods, and brings them back: on the same disks, or from
+snapshots.
+
+A flag wins over its environment variable (--store-url, HAWSER_STORE_URL), and
+that over the configuration file (store.url): the file that --config or
+HAWSER_CONFIG names, else the first that exists of
+$XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
+'hawser config' shows what is in force, and why.`,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          func(cmd *cobra.Command, args []string) error { return helpOrUnknown(cmd, args) },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.AddCommand(
+		newPointsCommand(a),
+		newShowCommand(a),
+		newConfigCommand(a),
+		newVersionCommand(a),
+	)
+	for _, verb := range root.Commands() {
+		a.noteRunning(verb)
+	}
+	addGlobalFlags(a, root)
+	setHelp(root)
+	return root
+}
+
+// noteRunning makes verb tell when it begins: an error before that is one of
+// usage.
+func (a *app) noteRunning(verb *cobra.Command) {
+	do := verb.RunE
+	verb.RunE = func(cmd *cobra.Command, args []string) error {
+		a.running = true
+		return do(cmd, args)
+	}
+}
+
+// helpOrUnknown is hawser without a verb that it knows.
+func helpOrUnknown(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return root.Help()
+	}
+	root.SuggestionsMinimumDistance = 2
+	if similar := root.SuggestionsFor(args[0]); len(similar) > 0 {
+		return fmt.Errorf("unknown verb %q; did you mean %q?", args[0], similar[0])
+	}
+	return fmt.Errorf("unknown verb %q", args[0])
+}

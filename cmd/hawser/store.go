@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/catalog/dir"
+	"hawser.dev/hawser/config"
+)
+
+// openCatalog opens the catalog that is there, for reading.
+func (a *app) openCatalog(ctx context.Context, cfg config.Config) (*catalog.Catalog, error) {
+	bucket, err := a.bucket(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return catalog.Open(ctx, bucket, limits(cfg))
+}
+
+// createCatalog opens the catalog and creates it if there is none.
+func (a *app) createCatalog(ctx context.Context, cfg config.Config) (*catalog.Catalog, error) {
+	bucket, err := a.bucket(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return catalog.OpenOrCreate(ctx, bucket, limits(cfg), a.now())
+}
+
+func (a *app) bucket(cfg config.Config) (catalog.Bucket, error) {
+	if cfg.Store.URL == "" {
+		return nil, usage(errors.New("no store is configured: use --store-url, HAWSER_STORE_URL or store.url in the configuration file"))
+	}
+	bucket, err := a.openBucket(cfg.Store.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", cfg.Store.URL, err)
+	}
+	return bucket, nil
+}
+
+// openBucket opens the store that a valid URL names.
+func openBucket(url config.StoreURL) (catalog.Bucket, error) {
+	switch url.Scheme() {
+	case "file":
+		return dir.Open(url.Path())
+	}
+	return nil, fmt.Errorf("unknown scheme %s", url.Scheme())
+}
+
+func limits(cfg config.Config) catalog.Limits {
+	return catalog.Limits{Compressed: cfg.Catalog.Limits.Compressed, Ratio: cfg.Catalog.Limits.Ratio}
+}
