@@ -5,12 +5,13 @@
 // rules, and prints. Results go to stdout and nothing else does; progress,
 // logs and errors go to stderr. The frame is in these files:
 //
-//	main.go signals.go   the process: context, Ctrl-C
-//	app.go root.go       what all verbs share; the list of verbs
-//	exit.go              the exit codes, decided here alone
-//	errors.go kubeerrors.go   what people read when something fails
-//	flags.go help.go     flags in groups, help texts
-//	store.go cluster.go  from configuration to catalog and API server
-//	print.go             tables, JSON, YAML, names
-//	progress.go console.go    live lines on a terminal, plain lines elsewhere
+//	main.go signals.go           the process: context, Ctrl-C
+//	app.go root.go               what all verbs share; the list of verbs
+//	exit.go                      the exit codes, decided here alone
+//	errors.go kubeerrors.go      what people read when something fails
+//	flags.go help.go complete.go flags in groups, help texts, completion
+//	store.go find.go             from configuration to catalog, cluster and point
+//	cluster.go                   from flags to the API server
+//	print.go describe.go         tables, JSON, YAML, names
+//	progress.go console.go       live lines on a terminal, plain lines elsewhere
 package main

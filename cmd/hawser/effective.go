@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ func newConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration in force, and where each value came from",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}
 	format := addOutputFlag(cmd, outputJSON, outputYAML)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -24,7 +25,10 @@ func newConfigCommand(a *app) *cobra.Command {
 			return err
 		}
 		values := cfg.Values()
-		return format.print(a.stdout, view{value: values, table: func(bool) table { return valuesTable(values) }})
+		return format.print(a.stdout, view{
+			value: values,
+			human: func(w io.Writer, _ bool) error { return valuesTable(values).write(w) },
+		})
 	}
 	return cmd
 }

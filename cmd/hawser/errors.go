@@ -22,10 +22,15 @@ func (a *app) printError(err error) {
 	}
 }
 
-// writeError writes one message, its further lines indented.
+// writeError writes one message, its further lines indented. What a catalog
+// says may be in it, so control characters, with which a terminal could be
+// fooled, are left out.
 func writeError(w io.Writer, message string) {
-	message = strings.TrimRight(message, "\n")
-	fmt.Fprintf(w, "error: %s\n", strings.ReplaceAll(message, "\n", "\n  "))
+	var lines []string
+	for line := range strings.Lines(strings.TrimSpace(message)) {
+		lines = append(lines, oneLine(line))
+	}
+	fmt.Fprintf(w, "error: %s\n", strings.Join(lines, "\n  "))
 }
 
 // flatten takes joined errors apart. Errors that are wrapped with a text of

@@ -49,6 +49,14 @@ func addConfigFlags(flags *pflag.FlagSet, names ...string) {
 	}
 }
 
+// noArguments checks that a verb is given none.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("want no arguments, got %q", args[0])
+	}
+	return nil
+}
+
 // configFlag is a flag whose value package config checks.
 type configFlag struct{ value, kind string }
 

@@ -20,6 +20,26 @@ func setHelp(root *cobra.Command) {
 	})
 }
 
+// newHelpCommand is cobra's own, but for a verb that is not there.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [VERB]",
+		Short: "Print the help of a verb",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			if len(args) == 0 {
+				return root.Help()
+			}
+			verb, _, err := root.Find(args)
+			if err != nil || verb == root {
+				return unknownVerb(root, args[0])
+			}
+			return verb.Help()
+		},
+	}
+}
+
 func helpText(cmd *cobra.Command) string {
 	about := cmd.Long
 	if about == "" {

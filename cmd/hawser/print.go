@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -46,13 +47,11 @@ func (o *output) Set(format string) error {
 	return nil
 }
 
-// view is a result in each form that -o may ask for. text is printed before
-// the table; table is given whether it may be wide.
+// view is a result in each form that -o may ask for.
 type view struct {
-	value any // for json and yaml
-	text  string
-	table func(wide bool) table
-	names []string
+	value any      // for json and yaml
+	names []string // for name
+	human func(w io.Writer, wide bool) error
 }
 
 // print writes the result in the form that was asked for.
@@ -70,10 +69,7 @@ func (o *output) print(w io.Writer, v view) error {
 		}
 		return nil
 	}
-	if _, err := io.WriteString(w, v.text); err != nil || v.table == nil {
-		return err
-	}
-	return v.table(o.format == outputWide).write(w)
+	return v.human(w, o.format == outputWide)
 }
 
 func printJSON(w io.Writer, value any) error {
@@ -115,7 +111,7 @@ func (t table) write(w io.Writer) error {
 
 // oneLine makes text safe for a cell, whatever it was read from.
 func oneLine(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+	text = strings.Join(strings.FieldsFunc(text, unicode.IsControl), " ")
 	if text == "" {
 		return "-"
 	}

@@ -21,10 +21,11 @@ HAWSER_CONFIG names, else the first that exists of
 $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 'hawser config' shows what is in force, and why.`,
 		Args:          cobra.ArbitraryArgs,
-		RunE:          func(cmd *cobra.Command, args []string) error { return helpOrUnknown(cmd, args) },
+		RunE:          helpOrUnknown,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -33,12 +34,14 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 		newShowCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
+		newCompletionCommand(a),
 	)
 	for _, verb := range root.Commands() {
 		a.noteRunning(verb)
 	}
 	addGlobalFlags(a, root)
 	setHelp(root)
+	root.SetHelpCommand(newHelpCommand())
 	return root
 }
 
@@ -57,9 +60,13 @@ func helpOrUnknown(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return root.Help()
 	}
+	return unknownVerb(root, args[0])
+}
+
+func unknownVerb(root *cobra.Command, verb string) error {
 	root.SuggestionsMinimumDistance = 2
-	if similar := root.SuggestionsFor(args[0]); len(similar) > 0 {
-		return fmt.Errorf("unknown verb %q; did you mean %q?", args[0], similar[0])
+	if similar := root.SuggestionsFor(verb); len(similar) > 0 {
+		return fmt.Errorf("unknown verb %q; did you mean %q?", verb, similar[0])
 	}
-	return fmt.Errorf("unknown verb %q", args[0])
+	return fmt.Errorf("unknown verb %q", verb)
 }

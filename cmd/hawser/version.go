@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -25,12 +26,15 @@ func newVersionCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print which hawser this is",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 	}
 	format := addOutputFlag(cmd, outputJSON, outputYAML)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v := thisVersion()
-		return format.print(a.stdout, view{value: v, text: v.String()})
+		return format.print(a.stdout, view{
+			value: v,
+			human: func(w io.Writer, _ bool) error { _, err := fmt.Fprint(w, v); return err },
+		})
 	}
 	return cmd
 }
