@@ -208,7 +208,7 @@ func describe(node *yaml.Node) string {
 	}
 	switch node.ShortTag() {
 	case "!!int", "!!float":
-		return "a number; quote it if it is a string"
+		return "a number"
 	case "!!bool":
 		return "a boolean"
 	case "!!null":

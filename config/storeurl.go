@@ -87,11 +87,8 @@ func storeURL(s string) (StoreURL, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		var cause *url.Error
-		if errors.As(err, &cause) {
-			err = cause.Err // without the URL, which may hold a secret
-		}
-		return "", fmt.Errorf("not a URL: %w", err)
+		// The parser's error quotes what may be a secret.
+		return "", errors.New("not a URL; want file:///absolute/path or s3://bucket/prefix, with % written as %25")
 	}
 	switch u.Scheme {
 	case "file":

@@ -17,12 +17,12 @@ func names(keys []Key) []string {
 }
 
 // closest returns the known name that was probably meant by name: one that
-// differs in case or by up to two letters, or one that lies deeper. It returns
-// "" if there is none.
+// differs in case or by up to two letters, less than half of them, or one that
+// lies deeper. It returns "" if there is none.
 func closest(name string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least && d < len(k)/2 {
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least && 2*d < len(k) {
 			best, least = k, d
 		}
 	}
