@@ -25,7 +25,7 @@ type app struct {
 	log    *slog.Logger // as configured, once config was called
 
 	// openBucket opens the store; tests put another in its place.
-	openBucket func(config.StoreURL) (catalog.Bucket, error)
+	openBucket func(context.Context, config.StoreURL) (catalog.Bucket, error)
 
 	kube       *genericclioptions.ConfigFlags
 	configFile string

@@ -7,12 +7,13 @@ import (
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/catalog/dir"
+	"hawser.dev/hawser/catalog/s3"
 	"hawser.dev/hawser/config"
 )
 
 // openCatalog opens the catalog that is there, for reading.
 func (a *app) openCatalog(ctx context.Context, cfg config.Config) (*catalog.Catalog, error) {
-	bucket, err := a.bucket(cfg)
+	bucket, err := a.bucket(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -21,31 +22,37 @@ func (a *app) openCatalog(ctx context.Context, cfg config.Config) (*catalog.Cata
 
 // createCatalog opens the catalog and creates it if there is none.
 func (a *app) createCatalog(ctx context.Context, cfg config.Config) (*catalog.Catalog, error) {
-	bucket, err := a.bucket(cfg)
+	bucket, err := a.bucket(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return catalog.OpenOrCreate(ctx, bucket, limits(cfg), a.now())
 }
 
-func (a *app) bucket(cfg config.Config) (catalog.Bucket, error) {
+func (a *app) bucket(ctx context.Context, cfg config.Config) (catalog.Bucket, error) {
 	if cfg.Store.URL == "" {
 		return nil, usage(errors.New("no store is configured: use --store-url, HAWSER_STORE_URL or store.url in the configuration file"))
 	}
-	bucket, err := a.openBucket(cfg.Store.URL)
+	bucket, err := a.openBucket(ctx, cfg.Store.URL)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", cfg.Store.URL, err)
 	}
 	return bucket, nil
 }
 
-// openBucket opens the store that a valid URL names.
-func openBucket(url config.StoreURL) (catalog.Bucket, error) {
+// openBucket opens the store that a URL names.
+func openBucket(ctx context.Context, url config.StoreURL) (catalog.Bucket, error) {
 	switch url.Scheme() {
 	case "file":
 		return dir.Open(url.Path())
+	case "s3":
+		options, err := s3.ParseURL(string(url))
+		if err != nil {
+			return nil, usage(err)
+		}
+		return s3.Open(ctx, options)
 	}
-	return nil, fmt.Errorf("unknown scheme %s", url.Scheme())
+	return nil, usagef("unknown scheme %s", url.Scheme())
 }
 
 func limits(cfg config.Config) catalog.Limits {
