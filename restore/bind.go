@@ -1,0 +1,260 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+
+	"hawser.dev/hawser/catalog"
+)
+
+var errStalled = errors.New("no progress")
+
+// stall ends a wait that has seen no progress for a while.
+type stall struct {
+	timer    *time.Timer
+	patience time.Duration
+}
+
+// withStall returns a context that ends with errStalled unless progress is
+// called within each patience.
+func withStall(ctx context.Context, patience time.Duration) (context.Context, *stall, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &stall{patience: patience, timer: time.AfterFunc(patience, func() { cancel(errStalled) })}
+	return ctx, s, func() { s.timer.Stop(); cancel(nil) }
+}
+
+func (s *stall) progress() { s.timer.Reset(s.patience) }
+
+// awaitStatic waits until the driver has confirmed every snapshot of the plan
+// that a new claim is to be made from. Only then may the claims be created.
+func (a *applier) awaitStatic(ctx context.Context) error {
+	waiting := map[string]catalog.SnapshotHandle{}
+	namespaces := map[string]bool{}
+	for _, v := range a.plan.Volumes {
+		for _, step := range v.Steps {
+			if step.Kind == "VolumeSnapshot" {
+				waiting[step.Namespace+"/"+step.Name] = catalog.SnapshotHandle(v.Data)
+				namespaces[step.Namespace] = true
+			}
+		}
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	wctx, stall, stop := withStall(ctx, a.patience())
+	defer stop()
+	last := map[string]string{}
+	source := listWatch(a.Snapshots.SnapshotV1().VolumeSnapshots(one(namespaces)).List, a.Snapshots.SnapshotV1().VolumeSnapshots(one(namespaces)).Watch, RestoredFromLabel+"="+string(a.plan.Point))
+	err := until(wctx, source, &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
+		snapshot, ok := event.Object.(*snapshotv1.VolumeSnapshot)
+		if !ok {
+			return false, apierrors.FromObject(event.Object)
+		}
+		key := snapshot.Namespace + "/" + snapshot.Name
+		handle, awaited := waiting[key]
+		if !awaited || snapshot.Status == nil {
+			return false, nil
+		}
+		if failure := snapshot.Status.Error; failure != nil {
+			message := ptr.Deref(failure.Message, "no message")
+			if snapshotGone(message) {
+				return false, fmt.Errorf("snapshot %s (VolumeSnapshot %s) is gone: %s; no claim was created: restore from another point, or with --from disks", handle, key, message)
+			}
+			last[key] = message
+		}
+		if ptr.Deref(snapshot.Status.ReadyToUse, false) {
+			delete(waiting, key)
+			stall.progress()
+		}
+		return len(waiting) == 0, nil
+	})
+	if errors.Is(context.Cause(wctx), errStalled) {
+		return fmt.Errorf("%d snapshots are not ready, and none became so for %s (%s): see `kubectl describe volumesnapshot`, and the logs of snapshot-controller and csi-snapshotter", len(waiting), a.patience(), examples(waiting, last))
+	}
+	return err
+}
+
+// snapshotGone says whether the message of csi-snapshotter means that the
+// storage does not have the snapshot.
+func snapshotGone(message string) bool {
+	return strings.Contains(message, "code = NotFound") || strings.Contains(message, "can not find snapshot")
+}
+
+func examples[V any](waiting map[string]V, last map[string]string) string {
+	var out []string
+	for key := range waiting {
+		if message := last[key]; message != "" {
+			key += ": " + message
+		}
+		out = append(out, key)
+	}
+	slices.Sort(out)
+	if len(out) > 3 {
+		out = append(out[:3], "…")
+	}
+	return strings.Join(out, "; ")
+}
+
+// one is the one key of set, or "" if there are several.
+func one(set map[string]bool) string {
+	if len(set) != 1 {
+		return metav1.NamespaceAll
+	}
+	for key := range set {
+		return key
+	}
+	return metav1.NamespaceAll
+}
+
+// awaitBound waits until each claim of the plan is bound to its volume, and
+// checks that the two name each other by uid and that the disk is the one that
+// was meant.
+func (a *applier) awaitBound(ctx context.Context) error {
+	waiting := map[string]VolumePlan{}
+	namespaces := map[string]bool{}
+	for _, v := range a.plan.Volumes {
+		if v.WaitsForPod {
+			a.result.Waiting = append(a.result.Waiting, v.Claim)
+			a.report("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "waits for a Pod (its class binds at the first use)", true)
+			continue
+		}
+		waiting[v.Claim.String()] = v
+		namespaces[v.Claim.Namespace] = true
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	bound, err := a.watchClaims(ctx, waiting, one(namespaces))
+	if err != nil {
+		return err
+	}
+	return a.verifyBound(ctx, bound)
+}
+
+// watchClaims waits until the claims in waiting are Bound, and returns them.
+func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan, namespace string) (map[string]*corev1.PersistentVolumeClaim, error) {
+	wctx, stall, stop := withStall(ctx, a.patience())
+	defer stop()
+	bound := map[string]*corev1.PersistentVolumeClaim{}
+	last := map[string]string{}
+	claims := a.Kubernetes.CoreV1().PersistentVolumeClaims(namespace)
+	err := until(wctx, listWatch(claims.List, claims.Watch, ""), &corev1.PersistentVolumeClaim{}, nil, func(event watch.Event) (bool, error) {
+		claim, ok := event.Object.(*corev1.PersistentVolumeClaim)
+		if !ok {
+			return false, apierrors.FromObject(event.Object)
+		}
+		key := claim.Namespace + "/" + claim.Name
+		if _, awaited := waiting[key]; !awaited {
+			return false, nil
+		}
+		if event.Type == watch.Deleted {
+			return false, fmt.Errorf("claim %s was deleted while it was being restored; run the restore again", key)
+		}
+		last[key] = string(claim.Status.Phase)
+		if claim.Status.Phase == corev1.ClaimBound {
+			bound[key] = claim
+			delete(waiting, key)
+			stall.progress()
+			a.report("PersistentVolumeClaim", claim.Namespace, claim.Name, "bound to PersistentVolume "+claim.Spec.VolumeName, true)
+		}
+		return len(waiting) == 0, nil
+	})
+	if errors.Is(context.Cause(wctx), errStalled) {
+		return nil, fmt.Errorf("%d claims are not bound, and none became so for %s (%s): see `kubectl describe pvc`, and whether kube-controller-manager and csi-provisioner run; running the restore again goes on from here", len(waiting), a.patience(), examples(waiting, last))
+	}
+	return bound, err
+}
+
+// verifyBound reads all volumes once and checks each pair from both sides.
+// The binder writes the volume before the claim, so a list after the claim was
+// seen Bound shows the volume as it was bound.
+func (a *applier) verifyBound(ctx context.Context, bound map[string]*corev1.PersistentVolumeClaim) error {
+	var list []corev1.PersistentVolume
+	if err := collect(ctx, "persistentvolumes", a.Kubernetes.CoreV1().PersistentVolumes().List, &list); err != nil {
+		return err
+	}
+	volumes := map[string]*corev1.PersistentVolume{}
+	for i := range list {
+		volumes[list[i].Name] = &list[i]
+	}
+	var problems []error
+	for _, v := range a.plan.Volumes {
+		claim := bound[v.Claim.String()]
+		if claim == nil {
+			continue
+		}
+		volume := volumes[claim.Spec.VolumeName]
+		if err := verifyPair(v, claim, volume); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if err := a.protectNew(ctx, v, volume); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		a.result.Bound = append(a.result.Bound, BoundClaim{
+			Claim: v.Claim, PersistentVolume: volume.Name, VolumeHandle: catalog.VolumeHandle(volume.Spec.CSI.VolumeHandle), Way: v.Way,
+		})
+	}
+	return errors.Join(problems...)
+}
+
+// verifyPair checks that claim and volume name each other by uid, and that the
+// disk is the one that the plan meant.
+func verifyPair(v VolumePlan, claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) error {
+	switch {
+	case volume == nil:
+		return fmt.Errorf("claim %s is Bound to PersistentVolume %s, which does not exist", v.Claim, claim.Spec.VolumeName)
+	case volume.Spec.ClaimRef == nil || volume.Spec.ClaimRef.UID != claim.UID:
+		return fmt.Errorf("claim %s and PersistentVolume %s do not name each other", v.Claim, volume.Name)
+	case volume.Spec.CSI == nil || volume.Spec.CSI.Driver != v.driver:
+		return fmt.Errorf("claim %s was bound to PersistentVolume %s, which is not of driver %s; scale its workload to 0 and look at it", v.Claim, volume.Name, v.driver)
+	case v.Way != FromSnapshot && volume.Spec.CSI.VolumeHandle != string(v.handle):
+		return fmt.Errorf("claim %s was bound to disk %s instead of %s; scale its workload to 0 and look at it", v.Claim, volume.Spec.CSI.VolumeHandle, v.handle)
+	case v.Way == FromSnapshot && volume.Name != "pvc-"+string(claim.UID) && volume.CreationTimestamp.Time.Before(claim.CreationTimestamp.Time):
+		return fmt.Errorf("claim %s was bound to PersistentVolume %s, which is older than the claim, instead of a new disk from the snapshot; scale its workload to 0 and look at it", v.Claim, volume.Name)
+	}
+	return nil
+}
+
+// protectNew makes the volume of a rehydrated claim Retain, as all of a
+// restore are.
+func (a *applier) protectNew(ctx context.Context, v VolumePlan, volume *corev1.PersistentVolume) error {
+	if v.Way != FromSnapshot || volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain {
+		return nil
+	}
+	patch, err := Protect(*volume)
+	if err != nil {
+		return err
+	}
+	step := Step{Action: ProtectPV, Kind: "PersistentVolume", Name: volume.Name, Patch: string(patch)}
+	a.count(step)
+	return a.do(ctx, step)
+}
+
+// listWatch is what a clientset offers for one kind, narrowed by a label selector.
+func listWatch[L runtime.Object](list func(context.Context, metav1.ListOptions) (L, error), watchFunc func(context.Context, metav1.ListOptions) (watch.Interface, error), selector string) cache.ListWatch {
+	return cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			opts.LabelSelector = selector
+			return list(ctx, opts)
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			opts.LabelSelector = selector
+			return watchFunc(ctx, opts)
+		},
+	}
+}

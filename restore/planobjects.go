@@ -1,0 +1,227 @@
+package restore
+
+import (
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/ptr"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// create is the step that creates a typed object.
+func create(object runtime.Object, reason string) Step {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		panic(fmt.Sprintf("convert %T: %v", object, err)) // our own types always convert
+	}
+	delete(content, "status")
+	u := &unstructured.Unstructured{Object: content}
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	return createRaw(u, reason)
+}
+
+func createRaw(object *unstructured.Unstructured, reason string) Step {
+	return Step{Action: Create, Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName(), Reason: reason, Object: object}
+}
+
+func keep(kind, namespace, name, reason string) Step {
+	return Step{Action: KeepAsIs, Kind: kind, Namespace: namespace, Name: name, Reason: reason}
+}
+
+// planObjects plans namespaces and configuration, Services and workloads.
+func (p *planner) planObjects() {
+	namespaces := sets.New[string]()
+	for _, v := range p.volumes {
+		namespaces.Insert(v.Claim.Namespace)
+	}
+	for _, w := range p.workloads {
+		namespaces.Insert(w.GetNamespace())
+	}
+	for _, object := range p.point.Bundle.Objects {
+		switch kind := object.GetKind(); {
+		case kind == "Namespace" && namespaces.Has(object.GetName()):
+			p.plan.Prepare = append(p.plan.Prepare, p.createOnly(object))
+		case (kind == "ConfigMap" || kind == "Secret") && p.used(object):
+			p.plan.Prepare = append(p.plan.Prepare, p.createOnly(object))
+		case kind == "Service" && p.used(object):
+			p.plan.Workloads = append(p.plan.Workloads, p.createOnly(object))
+		}
+	}
+	for _, w := range p.workloads {
+		p.planWorkload(w)
+	}
+}
+
+// used says whether a wanted workload of the same namespace names object.
+func (p *planner) used(object unstructured.Unstructured) bool {
+	for _, w := range p.workloads {
+		if w.GetNamespace() == object.GetNamespace() && mentions(w.Object["spec"], object.GetName()) {
+			return true
+		}
+	}
+	return false
+}
+
+// createOnly creates what is absent and keeps what exists as it is.
+func (p *planner) createOnly(captured unstructured.Unstructured) Step {
+	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
+	if p.observed.exists(kind, namespace, name) {
+		return keep(kind, namespace, name, "it exists and is left as it is")
+	}
+	return createRaw(bareObject(captured), "as it was at the time of the backup")
+}
+
+func (o *Observed) exists(kind, namespace, name string) bool {
+	has := func(ns, n string) bool { return ns == namespace && n == name }
+	switch kind {
+	case "Namespace":
+		for _, x := range o.Namespaces {
+			if x.Name == name {
+				return true
+			}
+		}
+	case "ConfigMap":
+		for _, x := range o.ConfigMaps {
+			if has(x.Namespace, x.Name) {
+				return true
+			}
+		}
+	case "Secret":
+		for _, x := range o.Secrets {
+			if has(x.Namespace, x.Name) {
+				return true
+			}
+		}
+	case "Service":
+		for _, x := range o.Services {
+			if has(x.Namespace, x.Name) {
+				return true
+			}
+		}
+	default:
+		return o.workload(kind, namespace, name) != nil
+	}
+	return false
+}
+
+// running is how an existing workload stands.
+type running struct {
+	wanted, pods int32 // replicas
+}
+
+func (o *Observed) workload(kind, namespace, name string) *running {
+	switch kind {
+	case "StatefulSet":
+		for _, x := range o.StatefulSets {
+			if x.Namespace == namespace && x.Name == name {
+				return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
+			}
+		}
+	case "Deployment":
+		for _, x := range o.Deployments {
+			if x.Namespace == namespace && x.Name == name {
+				return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
+			}
+		}
+	case "Pod":
+		for _, x := range o.Pods {
+			if x.Namespace == namespace && x.Name == name {
+				return &running{wanted: 1, pods: 1}
+			}
+		}
+	}
+	return nil
+}
+
+// planWorkload creates a workload once every claim it will look for is
+// accounted for.
+func (p *planner) planWorkload(captured unstructured.Unstructured) {
+	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
+	existing := p.observed.workload(kind, namespace, name)
+	if existing != nil {
+		p.keepWorkload(captured, existing)
+		return
+	}
+	if kind == "StatefulSet" {
+		p.checkOrdinals(captured)
+	}
+	p.plan.Workloads = append(p.plan.Workloads, createRaw(bareObject(captured), "after its claims are bound"))
+}
+
+// keepWorkload leaves an existing workload alone, and refuses to put claims
+// under it while its controller could make empty ones of the same name.
+func (p *planner) keepWorkload(captured unstructured.Unstructured, existing *running) {
+	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
+	reason := "it exists and is left as it is"
+	if existing.wanted == 0 {
+		reason = "it exists with 0 replicas; scale it up when the restore is done"
+		p.plan.Notes = append(p.plan.Notes, fmt.Sprintf("%s %s/%s has 0 replicas: `kubectl scale -n %s %s/%s --replicas=N` starts it", kind, namespace, name, namespace, kind, name))
+	}
+	if kind != "Pod" && (existing.wanted > 0 || existing.pods > 0) && p.changesClaimsOf(namespace, catalog.Workload{Kind: kind, Name: name}) {
+		p.refuse(kind, namespace, name, fmt.Sprintf("it is running (%d replicas wanted, %d Pods), and claims of it are to be restored", existing.wanted, existing.pods),
+			fmt.Sprintf("run `kubectl scale -n %s %s/%s --replicas=0`, wait for its Pods to go, delete the claims that are to be replaced, and run the restore again", namespace, kind, name))
+		return
+	}
+	p.plan.Workloads = append(p.plan.Workloads, keep(kind, namespace, name, reason))
+}
+
+// changesClaimsOf says whether the plan does more than keep the workload's claims.
+func (p *planner) changesClaimsOf(namespace string, workload catalog.Workload) bool {
+	owned := map[catalog.ClaimKey]bool{}
+	for _, v := range p.volumes {
+		if v.Claim.Namespace == namespace && v.Workload != nil && *v.Workload == workload {
+			owned[v.Claim] = true
+		}
+	}
+	for _, plan := range p.plan.Volumes {
+		if owned[plan.Claim] && plan.Way != Adopt {
+			return true
+		}
+	}
+	return false
+}
+
+// checkOrdinals refuses to create a StatefulSet that would be given an empty
+// disk for an ordinal whose claim had data when the backup was made, but is not
+// in the point, unless the user chose the ordinals. A claim that was not there
+// then, or was unbound, had none.
+func (p *planner) checkOrdinals(captured unstructured.Unstructured) {
+	if len(p.request.Ordinals) > 0 {
+		return
+	}
+	var set appsv1.StatefulSet
+	if err := typed(captured, &set); err != nil {
+		p.refuse("StatefulSet", captured.GetNamespace(), captured.GetName(), err.Error(), "use another point")
+		return
+	}
+	start := int32(0)
+	if set.Spec.Ordinals != nil {
+		start = set.Spec.Ordinals.Start
+	}
+	for n := start; n < start+ptr.Deref(set.Spec.Replicas, 1); n++ {
+		for _, template := range set.Spec.VolumeClaimTemplates {
+			claim := catalog.ClaimKey{Namespace: set.Namespace, Name: template.Name + "-" + set.Name + "-" + strconv.Itoa(int(n))}
+			why := p.leftOut(claim)
+			if why == "" || p.observed.claim(claim) != nil {
+				continue
+			}
+			p.refuseClaim(claim, "the point does not hold it ("+why+"), so StatefulSet "+set.Name+" would be given an empty disk for it",
+				"restore from a point that holds it, or name the ordinals to restore with --ordinals; the others then start empty")
+		}
+	}
+}
+
+// leftOut says why the point does not hold a claim that had a disk, or returns "".
+func (p *planner) leftOut(claim catalog.ClaimKey) string {
+	for _, skip := range p.point.Bundle.Skipped {
+		if skip.Kind == "PersistentVolumeClaim" && skip.Namespace == claim.Namespace && skip.Name == claim.Name && skip.Reason != catalog.SkipUnbound {
+			return skip.Message
+		}
+	}
+	return ""
+}

@@ -1,0 +1,229 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// planVolume decides how one claim gets its data.
+func (p *planner) planVolume(v catalog.Volume) {
+	claim := p.observed.claim(v.Claim)
+	if claim != nil && claim.DeletionTimestamp != nil {
+		p.refuseClaim(v.Claim, "it is being deleted", "wait until it is gone (a Pod that uses it holds it), then run the restore again")
+		return
+	}
+	if !p.observed.hasDriver(v.Driver) {
+		p.refuse("CSIDriver", "", v.Driver, "the cluster does not have it, and claim "+v.Claim.String()+" needs it", "install the driver")
+		return
+	}
+	if claim != nil && p.boundTo(claim, v) {
+		p.adopt(v, claim)
+		return
+	}
+	way, reason := p.chooseWay(v)
+	switch way {
+	case Reattach:
+		p.planReattach(v, claim, reason)
+	case FromSnapshot:
+		p.planRehydrate(v, claim, reason)
+	}
+}
+
+// boundTo says whether an existing claim is bound to the very disk of v.
+func (p *planner) boundTo(claim *corev1.PersistentVolumeClaim, v catalog.Volume) bool {
+	volume := p.observed.volume(claim.Spec.VolumeName)
+	return p.request.From != FromSnapshots && claim.Status.Phase == corev1.ClaimBound && volume != nil && volume.Spec.CSI != nil &&
+		volume.Spec.CSI.Driver == v.Driver && volume.Spec.CSI.VolumeHandle == string(v.VolumeHandle) &&
+		volume.Spec.ClaimRef != nil && volume.Spec.ClaimRef.UID == claim.UID
+}
+
+// adopt keeps a claim that is bound to its own disk.
+func (p *planner) adopt(v catalog.Volume, claim *corev1.PersistentVolumeClaim) {
+	volume := p.observed.volume(claim.Spec.VolumeName)
+	plan := p.newVolumePlan(v, Adopt, "the claim is bound to its disk")
+	plan.VolumeName = volume.Name
+	plan.Steps = append(p.protectStep(volume), keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "bound to its disk"))
+	p.add(plan)
+}
+
+func (p *planner) newVolumePlan(v catalog.Volume, way Way, reason string) VolumePlan {
+	return VolumePlan{
+		Claim: v.Claim, Way: way, Reason: reason, Size: v.Capacity,
+		Data: string(v.VolumeHandle), driver: v.Driver, handle: v.VolumeHandle,
+	}
+}
+
+func (p *planner) add(plan VolumePlan) { p.plan.Volumes = append(p.plan.Volumes, plan) }
+
+// chooseWay picks between disk and snapshot, or refuses.
+func (p *planner) chooseWay(v catalog.Volume) (Way, string) {
+	switch p.request.From {
+	case FromDisks:
+		return Reattach, "asked for (--from disks)"
+	case FromSnapshots:
+		return FromSnapshot, "asked for (--from snapshots)"
+	}
+	state, checked := p.observed.Disks[DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}]
+	switch {
+	case checked && state.Presence == DiskGone && v.Snapshot != nil:
+		return FromSnapshot, "the disk is gone: " + state.Message
+	case checked && state.Presence == DiskGone:
+		p.refuseClaim(v.Claim, fmt.Sprintf("its disk %s is gone (%s) and the point has no snapshot of it", v.VolumeHandle, state.Message), "restore it from an older point that has one (`hawser points`)")
+		return "", ""
+	case checked && state.Presence == DiskInUse:
+		p.refuseClaim(v.Claim, fmt.Sprintf("its disk %s is in use elsewhere: %s", v.VolumeHandle, state.Message), "stop the workload that has it attached, in whichever cluster that is; or restore a copy with --from snapshots")
+		return "", ""
+	case checked && state.Presence == DiskPresent:
+		return Reattach, "the disk is there: " + state.Message
+	case checked:
+		return Reattach, "the disk was retained; it could not be checked: " + state.Message
+	}
+	return Reattach, "the disk was retained; it was not checked"
+}
+
+// planReattach recreates the prebound pair over the retained disk.
+func (p *planner) planReattach(v catalog.Volume, claim *corev1.PersistentVolumeClaim, reason string) {
+	plan := p.newVolumePlan(v, Reattach, reason)
+	existing := p.observed.volumesOf(v.Driver, v.VolumeHandle)
+	plan.VolumeName = v.PersistentVolume
+	if len(existing) > 0 {
+		plan.VolumeName = existing[0].Name
+	}
+	uid, ok := p.admitClaim(v, claim, plan.VolumeName)
+	if !ok {
+		return
+	}
+	class := p.classFor(v)
+	volume, newClaim, err := Prebind(p.pairs[v.Claim], class)
+	if err != nil {
+		p.refuseClaim(v.Claim, err.Error(), "the point cannot be used for this claim; use an older one")
+		return
+	}
+	step, ok := p.volumeStep(v, existing, volume, uid)
+	if !ok {
+		return
+	}
+	plan.Steps = append(plan.Steps, step)
+	if claim != nil {
+		plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "it names its volume already"))
+	} else {
+		newClaim.Spec.VolumeName = plan.VolumeName
+		plan.Steps = append(plan.Steps, create(newClaim, "names PersistentVolume "+plan.VolumeName+classNote(class)))
+	}
+	p.add(plan)
+}
+
+func classNote(class string) string {
+	if class == "" {
+		return `; class "" since the target has no such class of this driver`
+	}
+	return ""
+}
+
+// admitClaim decides whether an existing claim that is not bound to its disk
+// can be bound to the volume of that name, and returns the uid that the volume
+// must name for it: a Lost claim takes back only what names its uid.
+func (p *planner) admitClaim(v catalog.Volume, claim *corev1.PersistentVolumeClaim, volumeName string) (types.UID, bool) {
+	const scaleDown = "scale its workload to 0, wait for its Pods to go, and delete the claim"
+	switch {
+	case claim == nil:
+		return "", true
+	case claim.Spec.VolumeName == volumeName && claim.Status.Phase != corev1.ClaimBound:
+		return claim.UID, true // Pending after an interrupted restore, or Lost
+	case claim.Status.Phase == corev1.ClaimBound, claim.Spec.VolumeName != "":
+		p.refuseClaim(v.Claim, fmt.Sprintf("it exists and is bound to another disk (%s)", p.describeVolume(claim.Spec.VolumeName)),
+			scaleDown+" if that disk is not wanted (make its PersistentVolume Retain first to keep the disk); then run the restore again")
+	default:
+		p.refuseClaim(v.Claim, "it exists, is "+string(claim.Status.Phase)+" and may be given an empty disk at any moment", scaleDown+"; then run the restore again")
+	}
+	return "", false
+}
+
+func (p *planner) describeVolume(name string) string {
+	volume := p.observed.volume(name)
+	if volume == nil {
+		return "PersistentVolume " + name + ", which does not exist"
+	}
+	if volume.Spec.CSI != nil {
+		return "PersistentVolume " + name + ", volumeHandle " + volume.Spec.CSI.VolumeHandle
+	}
+	return "PersistentVolume " + name
+}
+
+// volumeStep decides what happens to the PersistentVolume: created, re-armed
+// or kept; existing are those over the same disk.
+func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolume, prebound *corev1.PersistentVolume, claimUID types.UID) (Step, bool) {
+	refuse := func(name, problem, remedy string) (Step, bool) {
+		p.refuse("PersistentVolume", "", name, problem, remedy)
+		return Step{}, false
+	}
+	if len(existing) == 0 {
+		if p.observed.volume(prebound.Name) != nil {
+			return refuse(prebound.Name, "it exists over another disk than "+string(v.VolumeHandle)+" of claim "+v.Claim.String(), "delete that PersistentVolume if it is not needed (make it Retain first to keep its disk)")
+		}
+		if claimUID != "" {
+			prebound.Spec.ClaimRef.UID = claimUID
+		}
+		return create(prebound, "over disk "+string(v.VolumeHandle)+", reserved for the claim"), true
+	}
+	if len(existing) > 1 {
+		names := make([]string, len(existing))
+		for i, e := range existing {
+			names[i] = e.Name
+		}
+		return refuse(strings.Join(names, ", "), "all are over the same disk "+string(v.VolumeHandle)+" of claim "+v.Claim.String(), "delete all but one of these objects (make each Retain first)")
+	}
+	volume := existing[0]
+	ref := volume.Spec.ClaimRef
+	switch {
+	case volume.DeletionTimestamp != nil:
+		return refuse(volume.Name, "it is being deleted", "wait until it is gone, then run the restore again")
+	case volume.Status.Phase == corev1.VolumeFailed:
+		return refuse(volume.Name, "its reclaim failed ("+volume.Status.Message+"), so the disk may be half deleted", "look at the disk; if it is whole, make the PersistentVolume Retain and delete the object, then run the restore again; or use --from snapshots")
+	case ref != nil && (ref.Namespace != v.Claim.Namespace || ref.Name != v.Claim.Name):
+		return refuse(volume.Name, fmt.Sprintf("it holds disk %s for another claim, %s/%s", v.VolumeHandle, ref.Namespace, ref.Name), "a disk can serve one claim: delete that claim and this PersistentVolume object first (it must be Retain), or use --from snapshots")
+	case ref != nil && ref.UID == claimUID && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
+		return keep("PersistentVolume", "", volume.Name, "it is reserved for the claim"), true
+	}
+	patch, err := Rearm(volume, v.Claim, claimUID)
+	if err != nil {
+		return refuse(volume.Name, err.Error(), "report this as a bug")
+	}
+	return Step{
+		Action: RearmPV, Kind: "PersistentVolume", Name: volume.Name, Patch: string(patch),
+		Reason: fmt.Sprintf("it is %s over disk %s; it becomes Retain and reserved for the claim", volume.Status.Phase, v.VolumeHandle),
+	}, true
+}
+
+// protectStep makes a volume that is kept Retain, if it is not.
+func (p *planner) protectStep(volume *corev1.PersistentVolume) []Step {
+	if volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain {
+		return nil
+	}
+	patch, err := Protect(*volume)
+	if err != nil {
+		p.refuse("PersistentVolume", "", volume.Name, err.Error(), "report this as a bug")
+		return nil
+	}
+	return []Step{{Action: ProtectPV, Kind: "PersistentVolume", Name: volume.Name, Patch: string(patch), Reason: "its policy is " + string(volume.Spec.PersistentVolumeReclaimPolicy)}}
+}
+
+// classFor is the storage class under which a retained disk comes back: the
+// mapped one, else the recorded one where the target has it with the same
+// driver, else none. A prebound pair binds with any class, or without.
+func (p *planner) classFor(v catalog.Volume) string {
+	if mapped, ok := p.request.StorageClasses[v.StorageClass]; ok {
+		return mapped
+	}
+	for _, class := range p.observed.StorageClasses {
+		if class.Name == v.StorageClass && class.Provisioner == v.Driver {
+			return class.Name
+		}
+	}
+	return ""
+}
