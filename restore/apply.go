@@ -28,6 +28,8 @@ var resources = map[string]schema.GroupVersionResource{
 	"VolumeSnapshotContent": {Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshotcontents"},
 }
 
+var pastTense = map[Action]string{Create: "created", RearmPV: "re-armed", ProtectPV: "protected"}
+
 // Result says what a restore did.
 type Result struct {
 	Point catalog.PointID `json:"point"`
@@ -156,7 +158,7 @@ func (a *applier) do(ctx context.Context, step Step) error {
 	case RearmPV, ProtectPV:
 		_, err = resource.Patch(ctx, step.Name, types.MergePatchType, []byte(step.Patch), metav1.PatchOptions{})
 	default:
-		a.report(step.Kind, step.Namespace, step.Name, "kept: "+step.Reason, true)
+		a.report(Event{Kind: step.Kind, Namespace: step.Namespace, Name: step.Name, Stage: "kept", Message: step.Reason, Done: true})
 		return nil
 	}
 	switch {
@@ -165,6 +167,9 @@ func (a *applier) do(ctx context.Context, step Step) error {
 	case err != nil:
 		return fmt.Errorf("%s %s %s: %w", step.Action, step.Kind, name, err)
 	}
-	a.report(step.Kind, step.Namespace, step.Name, map[Action]string{Create: "created", RearmPV: "re-armed", ProtectPV: "protected"}[step.Action], step.Kind != "PersistentVolumeClaim")
+	a.report(Event{
+		Kind: step.Kind, Namespace: step.Namespace, Name: step.Name,
+		Stage: pastTense[step.Action], Done: step.Kind != "PersistentVolumeClaim",
+	})
 	return nil
 }

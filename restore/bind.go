@@ -128,7 +128,7 @@ func (a *applier) awaitBound(ctx context.Context) error {
 	for _, v := range a.plan.Volumes {
 		if v.WaitsForPod {
 			a.result.Waiting = append(a.result.Waiting, v.Claim)
-			a.report("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "waits for a Pod (its class binds at the first use)", true)
+			a.report(Event{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Stage: "waiting", Message: "for a Pod: its class binds at the first use", Done: true})
 			continue
 		}
 		waiting[v.Claim.String()] = v
@@ -168,7 +168,7 @@ func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan
 			bound[key] = claim
 			delete(waiting, key)
 			stall.progress()
-			a.report("PersistentVolumeClaim", claim.Namespace, claim.Name, "bound to PersistentVolume "+claim.Spec.VolumeName, true)
+			a.report(Event{Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, Stage: "bound", Message: "to PersistentVolume " + claim.Spec.VolumeName, Done: true})
 		}
 		return len(waiting) == 0, nil
 	})

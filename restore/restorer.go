@@ -16,8 +16,9 @@ import (
 // Event is one thing that a restore did to one object.
 type Event struct {
 	Kind, Namespace, Name string
-	Message               string
-	Done                  bool // nothing more will be said of the object
+	Stage                 string // one word: created, kept, re-armed, protected, bound, waiting
+	Message               string // more, or ""
+	Done                  bool   // nothing more will be said of the object
 	At                    time.Time
 }
 
@@ -117,9 +118,10 @@ func holdsSecrets(point *catalog.RestorePoint) bool {
 	return false
 }
 
-func (r *Restorer) report(kind, namespace, name, message string, done bool) {
+func (r *Restorer) report(e Event) {
 	if r.Report != nil {
-		r.Report(Event{Kind: kind, Namespace: namespace, Name: name, Message: message, Done: done, At: r.Now()})
+		e.At = r.Now()
+		r.Report(e)
 	}
 }
 

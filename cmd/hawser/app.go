@@ -50,10 +50,6 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 
 // run is hawser, less the process: it runs the command line args and returns
 // the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return newApp(stdin, stdout, stderr).run(ctx, args)
-}
-
 func (a *app) run(ctx context.Context, args []string) int {
 	if args == nil {
 		args = []string{} // nil would mean those of the process

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"hawser.dev/hawser/restore"
 )
 
 // The exit codes. Scripts rest on them: they never change their meaning.
@@ -78,5 +80,6 @@ func refused(err error) error { return &refusedError{err: err} }
 // isRefusal reports whether err is a refusal, ours or another package's.
 func isRefusal(err error) bool {
 	var ours *refusedError
-	return errors.As(err, &ours)
+	var plan *restore.RefusedError
+	return errors.As(err, &ours) || errors.As(err, &plan)
 }

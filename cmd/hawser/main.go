@@ -6,7 +6,8 @@ import (
 )
 
 func main() {
-	os.Exit(interruptible(os.Stderr, os.Exit, func(ctx context.Context) int {
-		return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	a := newApp(os.Stdin, os.Stdout, os.Stderr)
+	os.Exit(interruptible(a.stderr, os.Exit, func(ctx context.Context) int {
+		return a.run(ctx, os.Args[1:])
 	}))
 }

@@ -22,6 +22,7 @@ type progress struct {
 	order []string // of the ids, as they first came
 	began time.Time
 
+	closing sync.Once
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -75,9 +76,11 @@ func (p *progress) report(id, stage, message string, done bool) {
 	fmt.Fprintf(p.console, "%s: %s\n", id, p.describe(s, done))
 }
 
-// close shows the last state and leaves it on the screen.
+// close shows the last state and leaves it on the screen. It may be called
+// again, and must be called before anything is written to stdout, which may be
+// the same screen.
 func (p *progress) close() {
-	close(p.stop)
+	p.closing.Do(func() { close(p.stop) })
 	<-p.stopped
 }
 

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hawser.dev/hawser/config"
+	"hawser.dev/hawser/restore"
+)
+
+// restoreOptions are the flags of hawser restore.
+type restoreOptions struct {
+	fromCluster    string
+	from           string
+	allNamespaces  bool
+	ordinals       []int
+	storageClasses []string
+	checkDisks     bool
+	dryRun         bool
+}
+
+func newRestoreCommand(a *app) *cobra.Command {
+	options := restoreOptions{from: string(restore.FromAuto)}
+	cmd := &cobra.Command{
+		Use:   "restore POINT [KIND/NAME ...]",
+		Short: "Bring the claims and workloads of a restore point back",
+		Long: `Bring the claims and workloads of a restore point back: all of them, or those of
+one namespace (-n), or those that are named.
+
+A claim comes back on its own disk, as the disk is now (reattach), or on a new
+disk made from the point's snapshot (rehydrate). --from auto asks the CSI driver
+whether each disk is there, by attaching it to a node for a moment: a disk that
+is there is reattached, one that is gone is replaced from its snapshot, one that
+is in use elsewhere is refused. --from disks and --from snapshots do not ask.
+
+Nothing that exists is overwritten. If anything stands in the way the restore is
+refused before it writes, with every reason and its remedy, and the exit code is
+4. A restore that was interrupted is completed by running it again.`,
+		Example: `  # What would happen
+  hawser restore latest --dry-run
+
+  # Everything of the newest point
+  hawser restore latest
+
+  # One StatefulSet, of which only ordinal 0 gets its disk back
+  hawser restore latest statefulset/redis -n shop --ordinals 0
+
+  # The manifests, to apply by hand: in the order in which they are printed
+  hawser restore latest --dry-run -o yaml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("name a restore point: its id, a unique prefix of it, or latest")
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completePoint,
+	}
+	format := addOutputFlag(cmd, outputJSON, outputYAML)
+	addKubeFlags(a, cmd)
+	addFromClusterFlag(a, cmd, &options.fromCluster)
+	flags := cmd.Flags()
+	flags.StringVar(&options.from, "from", options.from, "where the data comes from: auto, disks or snapshots")
+	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "restore all namespaces of the point (the default without -n)")
+	flags.IntSliceVar(&options.ordinals, "ordinals", nil, "restore only the claims of these ordinals; a set's other ordinals start with empty disks")
+	flags.StringSliceVar(&options.storageClasses, "storage-class", nil, "`OLD=NEW`: use class NEW where OLD was recorded; NEW may be empty")
+	flags.BoolVar(&options.checkDisks, "check-disks", true, "with --from auto, ask the driver whether each disk is there")
+	flags.BoolVar(&options.dryRun, "dry-run", false, "plan only: print what would be done (-o yaml: the manifests)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := a.config(cmd)
+		if err != nil {
+			return err
+		}
+		request, err := a.restoreRequest(cmd, options, args[1:])
+		if err != nil {
+			return err
+		}
+		return a.restore(cmd.Context(), cfg, options, args[0], request, format)
+	}
+	return cmd
+}
+
+// restoreRequest turns flags and arguments into what to restore. -n restricts
+// only if it is given: a point names its namespaces itself.
+func (a *app) restoreRequest(cmd *cobra.Command, options restoreOptions, args []string) (restore.Request, error) {
+	named, err := parseTargets(args)
+	if err != nil {
+		return restore.Request{}, err
+	}
+	request := restore.Request{
+		From: restore.From(options.from), Workloads: named.workloads, Claims: named.claims,
+		Ordinals: options.ordinals, StorageClasses: map[string]string{},
+	}
+	switch request.From {
+	case restore.FromAuto, restore.FromDisks, restore.FromSnapshots:
+	default:
+		return restore.Request{}, usagef("--from %q: want auto, disks or snapshots", options.from)
+	}
+	for _, mapping := range options.storageClasses {
+		from, to, found := strings.Cut(mapping, "=")
+		if !found {
+			return restore.Request{}, usagef("--storage-class %q: want OLD=NEW", mapping)
+		}
+		request.StorageClasses[from] = to
+	}
+	if given := cmd.Flags().Changed("namespace"); given && !options.allNamespaces {
+		namespace, err := a.namespace()
+		if err != nil {
+			return restore.Request{}, err
+		}
+		request.Namespaces = []string{namespace}
+	}
+	return request, nil
+}
+
+func (a *app) restore(ctx context.Context, cfg config.Config, options restoreOptions, reference string, request restore.Request, format *output) error {
+	c, err := a.connect(cfg)
+	if err != nil {
+		return err
+	}
+	point, err := a.load(ctx, cfg, options.fromCluster, reference)
+	if err != nil {
+		return err
+	}
+	progress := a.newProgress()
+	defer progress.close()
+	restorer := &restore.Restorer{
+		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots,
+		Now: a.now, SkipCheck: !options.checkDisks, Log: a.log,
+		Report: func(e restore.Event) {
+			progress.report(eventID(e), e.Stage, e.Message, e.Done)
+		},
+	}
+	plan, err := restorer.Plan(ctx, point, request)
+	if err != nil {
+		return err
+	}
+	if options.dryRun {
+		return printPlan(a.stdout, plan, format)
+	}
+	for _, note := range plan.Notes {
+		fmt.Fprintln(a.stderr, "note: "+note)
+	}
+	result, err := restorer.Apply(ctx, plan)
+	if err != nil {
+		return err
+	}
+	return format.print(a.stdout, resultView(result))
+}
+
+func eventID(e restore.Event) string {
+	if e.Namespace == "" {
+		return strings.ToLower(e.Kind) + "/" + e.Name
+	}
+	return e.Namespace + " " + strings.ToLower(e.Kind) + "/" + e.Name
+}
+
+// printPlan prints a plan: for people, or as JSON, or the manifests as YAML.
+func printPlan(w io.Writer, plan *restore.Plan, format *output) error {
+	if format.format != outputYAML {
+		return format.print(w, view{value: plan, human: func(w io.Writer, _ bool) error { return planTable(w, plan) }})
+	}
+	for _, manifest := range plan.Manifests() {
+		if _, err := fmt.Fprintln(w, "---"); err != nil {
+			return err
+		}
+		if comment := manifest.Comment; comment != "" {
+			fmt.Fprintln(w, "# "+comment)
+		}
+		if manifest.Object == nil {
+			continue
+		}
+		if err := printYAML(w, manifest.Object.Object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planTable shows what each claim gets, then each step.
+func planTable(w io.Writer, plan *restore.Plan) error {
+	volumes := table{header: []string{"CLAIM", "WAY", "DATA", "AS OF", "SIZE", "REASON"}}
+	for _, v := range plan.Volumes {
+		asOf := "now"
+		if v.DataTime != nil {
+			asOf = timeText(*v.DataTime)
+		}
+		volumes.add(v.Claim.String(), string(v.Way), v.Data, asOf, v.Size, v.Reason)
+	}
+	if err := volumes.write(w); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	steps := table{header: []string{"STEP", "ACTION", "KIND", "NAMESPACE", "NAME", "REASON"}}
+	for i, step := range plan.Steps() {
+		steps.add(fmt.Sprint(i+1), string(step.Action), step.Kind, step.Namespace, step.Name, step.Reason)
+	}
+	if err := steps.write(w); err != nil {
+		return err
+	}
+	for _, note := range plan.Notes {
+		fmt.Fprintln(w, "note: "+note)
+	}
+	_, err := fmt.Fprintln(w, "\nNothing was changed (--dry-run).")
+	return err
+}
+
+// resultView shows what a restore did.
+func resultView(result *restore.Result) view {
+	return view{
+		value: result,
+		human: func(w io.Writer, _ bool) error {
+			t := table{header: []string{"CLAIM", "STATUS", "WAY", "VOLUME", "DISK"}}
+			for _, b := range result.Bound {
+				t.add(b.Claim.String(), "Bound", string(b.Way), b.PersistentVolume, string(b.VolumeHandle))
+			}
+			for _, claim := range result.Waiting {
+				t.add(claim.String(), "Pending", "rehydrate", "at the first Pod that uses it", "")
+			}
+			if err := t.write(w); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(w, "Restored from point %s: %s created, %d patched, %d kept.\n", result.Point, plural(result.Created, "object"), result.Patched, result.Kept)
+			return err
+		},
+	}
+}
