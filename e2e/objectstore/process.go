@@ -1,16 +1,11 @@
 package objectstore
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
-	"time"
 )
-
-// stopGrace is how long a server may take to end when it is asked to.
-const stopGrace = 10 * time.Second
 
 // process is one child process. It ends when its parent does.
 type process struct {
@@ -51,15 +46,9 @@ func startProcess(binary string, args, env []string, logFile string) (*process, 
 	return p, nil
 }
 
-// stop ends the process, kindly at first, and waits until it has ended.
-func (p *process) stop() error {
-	p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-	select {
-	case <-p.exited:
-		return nil
-	case <-time.After(stopGrace):
-	}
-	p.cmd.Process.Kill()
+// stop ends the process and waits until it has ended. A server that was asked
+// kindly would first wait for its clients to close their connections.
+func (p *process) stop() {
+	p.cmd.Process.Kill() // fails only if it has ended
 	<-p.exited
-	return fmt.Errorf("%s did not end within %v and was killed", p.cmd.Path, stopGrace)
 }

@@ -154,8 +154,9 @@ func (s *Server) commandLine() (args, env []string) {
 	return append(args, "posix", s.dataDir()), env
 }
 
-// Stop ends the server. What it stored stays in its folder.
-func (s *Server) Stop() error { return s.process.stop() }
+// Stop ends the server, at once. What it stored stays in its folder. It may be
+// called again.
+func (s *Server) Stop() { s.process.stop() }
 
 // URL returns the store.url of Hawser for a prefix in the server's bucket.
 func (s *Server) URL(prefix string) string {
