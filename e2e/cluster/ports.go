@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strconv"
@@ -21,11 +20,15 @@ type port struct {
 
 // reservePort reserves a free port.
 func reservePort() (port, error) {
+	syscall.ForkLock.RLock() // or a child forked between the two calls would hold the port
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return port{}, fmt.Errorf("reserve a port: %w", err)
 	}
-	syscall.CloseOnExec(fd)
 	p := port{fd: fd}
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 		p.release()
@@ -51,12 +54,27 @@ func (p port) String() string { return strconv.Itoa(p.number) }
 // address is host and port, for a URL or a dial.
 func (p port) address() string { return net.JoinHostPort("127.0.0.1", p.String()) }
 
-// listening tells whether something listens at the port.
-func (p port) listening(ctx context.Context) bool {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.address())
-	if err != nil {
-		return false
+// ports are those of one cluster. etcd's peers and the CSI sidecars need none.
+type ports struct {
+	etcd, apiServer, controllerManager, scheduler port
+	held                                          []port
+}
+
+func (p *ports) reserve() error {
+	for _, want := range []*port{&p.etcd, &p.apiServer, &p.controllerManager, &p.scheduler} {
+		got, err := reservePort()
+		if err != nil {
+			return err
+		}
+		*want = got
+		p.held = append(p.held, got)
 	}
-	conn.Close()
-	return true
+	return nil
+}
+
+func (p *ports) release() {
+	for _, held := range p.held {
+		held.release()
+	}
+	p.held = nil
 }

@@ -76,17 +76,21 @@ func (p *process) stop(sig syscall.Signal, grace time.Duration) {
 	}
 }
 
+func (p *process) running() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
 // died is nil while the process runs and after a stop; otherwise it says how
 // the process ended and what it said last.
 func (p *process) died() error {
-	select {
-	case <-p.exited:
-	default:
-		return nil
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.wanted {
+	if p.running() || p.wanted {
 		return nil
 	}
 	how := "exit status 0"

@@ -11,8 +11,8 @@ import (
 
 var hawserModule = regexp.MustCompile(`(?m)^module hawser\.dev/hawser$`)
 
-// findRoot finds e2e/tools of the source tree that the working directory lies in.
-func findRoot() (string, error) {
+// Dir returns e2e/tools of the source tree that the working directory lies in.
+func Dir() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find Hawser's source tree: %w", err)

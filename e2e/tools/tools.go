@@ -64,7 +64,7 @@ func Paths(ctx context.Context, names ...string) (map[string]string, error) {
 		}
 		wanted = append(wanted, all[i])
 	}
-	root, err := findRoot()
+	root, err := Dir()
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func Build(ctx context.Context, names ...string) error {
 	if err != nil {
 		return err
 	}
-	root, err := findRoot()
+	root, err := Dir()
 	if err != nil {
 		return err
 	}
