@@ -29,20 +29,20 @@ const cutAttempts = 5
 func cut(from, to string, mode VolumeMode) (moment, error) {
 	source, target := payload(from, mode), payload(to, mode)
 	for attempt := 1; ; attempt++ {
-		start := time.Now()
-		before, err := fingerprint(source)
+		before, err := settle(source)
 		if err != nil {
 			return moment{}, err
 		}
+		start := time.Now()
 		if err := copyTree(source, target); err != nil {
 			return moment{}, err
 		}
-		after, err := fingerprint(source)
+		after, err := printOf(source)
 		if err != nil {
 			return moment{}, err
 		}
-		if before == after || attempt == cutAttempts {
-			return moment{time: start, torn: before != after}, nil
+		if before.hash == after.hash || attempt == cutAttempts {
+			return moment{time: start, torn: before.hash != after.hash}, nil
 		}
 		if err := os.RemoveAll(target); err != nil {
 			return moment{}, err
@@ -50,25 +50,50 @@ func cut(from, to string, mode VolumeMode) (moment, error) {
 	}
 }
 
-// fingerprint is a hash of the names and inodes below path: their sizes and
-// times tell of every write.
-func fingerprint(path string) (uint64, error) {
+// clockTick is the coarsest clock that file systems stamp changes with.
+const clockTick = 10 * time.Millisecond
+
+// settle takes a fingerprint that tells of every later change: after a change
+// in the same tick of the clock the times would look the same.
+func settle(path string) (fingerprint, error) {
+	print, err := printOf(path)
+	if err != nil || time.Since(print.newest) > clockTick {
+		return print, err
+	}
+	time.Sleep(clockTick)
+	return printOf(path)
+}
+
+// fingerprint identifies the state of a file or folder by the names, sizes and
+// times of all that is in it.
+type fingerprint struct {
+	hash   uint64
+	newest time.Time // change
+}
+
+func printOf(path string) (fingerprint, error) {
 	hash := fnv.New64a()
+	var newest time.Time
 	err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+		var info fs.FileInfo
 		if err == nil {
-			var info fs.FileInfo
-			if info, err = entry.Info(); err == nil {
-				inode := inodeOf(info)
-				fmt.Fprintln(hash, name, inode.Ino, inode.Mode, inode.Size, inode.Mtim, inode.Ctim)
-			}
+			info, err = entry.Info()
 		}
 		if name != path && errors.Is(err, fs.ErrNotExist) {
 			fmt.Fprintln(hash, name, "vanished")
 			return nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		inode := inodeOf(info)
+		fmt.Fprintln(hash, name, inode.Ino, inode.Mode, inode.Size, inode.Mtim, inode.Ctim)
+		if changed := time.Unix(inode.Ctim.Unix()); changed.After(newest) {
+			newest = changed
+		}
+		return nil
 	})
-	return hash.Sum64(), err
+	return fingerprint{hash.Sum64(), newest}, err
 }
 
 func inodeOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }

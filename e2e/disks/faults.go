@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -29,7 +30,7 @@ type rule struct {
 	of     []string
 	left   int // calls for which it holds yet; below 0 is any number
 	before func(ctx context.Context, method string, req any) error
-	after  func() error
+	after  func(method string) error
 }
 
 type slowSnapshots struct {
@@ -45,7 +46,7 @@ func (f *Faults) Hook(fn func(ctx context.Context, method string, req any) error
 // Fail answers the next calls with an error, without doing anything; times
 // below 1 means all calls.
 func (f *Faults) Fail(method string, times int, code codes.Code, of ...string) {
-	f.add(&rule{method: method, of: of, left: forever(times), before: func(context.Context, string, any) error {
+	f.add(&rule{method: method, of: of, left: forever(times), before: func(_ context.Context, method string, _ any) error {
 		return status.Errorf(code, "injected: %s fails", method)
 	}})
 }
@@ -53,7 +54,7 @@ func (f *Faults) Fail(method string, times int, code codes.Code, of ...string) {
 // LoseReply does the next calls and then answers with an error, as when the
 // connection breaks in between; times below 1 means all calls.
 func (f *Faults) LoseReply(method string, times int, code codes.Code, of ...string) {
-	f.add(&rule{method: method, of: of, left: forever(times), after: func() error {
+	f.add(&rule{method: method, of: of, left: forever(times), after: func(method string) error {
 		return status.Errorf(code, "injected: the reply of %s is lost", method)
 	}})
 }
@@ -179,6 +180,10 @@ func subjects(req any) []string {
 	}
 	if r, ok := req.(interface{ GetSourceVolumeId() string }); ok {
 		add(r.GetSourceVolumeId())
+	}
+	if r, ok := req.(*csi.CreateVolumeRequest); ok {
+		add(r.GetVolumeContentSource().GetSnapshot().GetSnapshotId())
+		add(r.GetVolumeContentSource().GetVolume().GetVolumeId())
 	}
 	return all
 }

@@ -37,13 +37,21 @@ type Mounter interface {
 }
 
 func defaultMounter() Mounter {
-	if os.Geteuid() == 0 {
+	if CanMount() {
 		return BindMounter{}
 	}
 	return LinkMounter{}
 }
 
-// BindMounter makes bind mounts and loop devices, for which it takes root.
+// CanMount says whether this process may mount: root may not in every container.
+func CanMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	err := unix.Capget(&header, &data[0])
+	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// BindMounter makes bind mounts and loop devices, for which CanMount must hold.
 type BindMounter struct{ loopDevices }
 
 var mountFlags = map[string]uintptr{
@@ -113,7 +121,7 @@ func (m BindMounter) Unbind(target string) error {
 	return nil
 }
 
-// LinkMounter stands in where nobody is root: it sets the target aside and puts
+// LinkMounter stands in where we may not mount: it sets the target aside and puts
 // a symbolic link in its place. Options are checked but have no effect, and a
 // device is the image itself.
 type LinkMounter struct{}

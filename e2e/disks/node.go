@@ -189,25 +189,20 @@ func (n *node) NodeGetVolumeStats(_ context.Context, req *csi.NodeGetVolumeStats
 // usedBytes is the space that the files below a folder take.
 func usedBytes(folder string) (int64, error) {
 	var used int64
-	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return ignoreVanished(err)
+	err := filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = entry.Info()
 		}
-		info, err := entry.Info()
-		if err != nil {
-			return ignoreVanished(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it vanished meanwhile
 		}
-		used += inodeOf(info).Blocks * 512
-		return nil
+		if err == nil {
+			used += inodeOf(info).Blocks * 512
+		}
+		return err
 	})
 	return used, err
-}
-
-func ignoreVanished(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // useDisk runs use, under the disk's lock, with a disk that this node may use

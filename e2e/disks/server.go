@@ -28,7 +28,7 @@ type Options struct {
 	Node    string // id of the node that the node service serves; "" is no node service
 	Zone    string // of the node, and of new disks by default; "" is no topology at all
 	Faults  *Faults
-	Mounter Mounter      // nil is bind mounts for root, symbolic links for others
+	Mounter Mounter      // nil is BindMounter where we may mount, LinkMounter elsewhere
 	Log     *slog.Logger // one line per call; nil is silence
 }
 
@@ -146,7 +146,7 @@ func (s *Server) injectAround(ctx context.Context, method string, req any, handl
 	response, err := handler(ctx, req)
 	for _, rule := range rules {
 		if rule.after != nil && err == nil {
-			response, err = nil, rule.after()
+			response, err = nil, rule.after(method)
 		}
 	}
 	return response, err
