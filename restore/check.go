@@ -121,8 +121,14 @@ func (o *Observed) askFor(key DiskKey, volume corev1.PersistentVolume, nodes []c
 		return nil, DiskState{DiskUnknown, "no node that can reach it has driver " + key.Driver}
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", key.Driver, key.Handle))
-	spec := volume.Spec.DeepCopy()
-	spec.ClaimRef = nil
+	// What validation allows of an inline spec, which is what an attacher looks at.
+	spec := &corev1.PersistentVolumeSpec{
+		PersistentVolumeSource:        corev1.PersistentVolumeSource{CSI: volume.Spec.CSI.DeepCopy()},
+		AccessModes:                   volume.Spec.AccessModes,
+		MountOptions:                  volume.Spec.MountOptions,
+		VolumeMode:                    volume.Spec.VolumeMode,
+		PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
+	}
 	return &storagev1.VolumeAttachment{
 		ObjectMeta: metav1.ObjectMeta{Name: "hawser-check-" + hex.EncodeToString(sum[:10]), Labels: map[string]string{checkLabel: "true"}},
 		Spec: storagev1.VolumeAttachmentSpec{
