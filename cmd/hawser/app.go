@@ -38,7 +38,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	console := newConsole(stderr)
 	return &app{
 		stdin:      stdin,
-		stdout:     stdout,
+		stdout:     console.beside(stdout),
 		stderr:     console,
 		env:        os.Environ(),
 		now:        time.Now,

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
@@ -17,6 +18,9 @@ import (
 // the configured rate. An error is one of usage.
 func (a *app) restConfig(cfg config.Config) (*rest.Config, error) {
 	rc, err := a.kube.ToRESTConfig()
+	if err == nil && a.isFallback(rc) {
+		err = clientcmd.ErrEmptyCluster
+	}
 	if err != nil {
 		return nil, usage(kubeconfigProblem(err))
 	}
@@ -29,6 +33,13 @@ func (a *app) restConfig(cfg config.Config) (*rest.Config, error) {
 		a.apiServer = (&url.URL{Scheme: host.Scheme, Host: host.Host}).String()
 	}
 	return rc, nil
+}
+
+// isFallback reports whether rc is what kubectl falls back on when no cluster
+// is configured: a server on this machine, which is never what is meant.
+func (a *app) isFallback(rc *rest.Config) bool {
+	raw, err := a.kube.ToRawKubeConfigLoader().RawConfig()
+	return err == nil && len(raw.Clusters) == 0 && *a.kube.APIServer == "" && rc.Host == "http://localhost:8080"
 }
 
 // namespace returns the namespace that -n names, else that of the kubeconfig's

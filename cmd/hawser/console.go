@@ -37,15 +37,29 @@ func newConsole(w io.Writer) *console {
 func (c *console) isTerminal() bool { return c.size != nil }
 
 // Write writes above the live lines. p is expected to end a line.
-func (c *console) Write(p []byte) (int, error) {
+func (c *console) Write(p []byte) (int, error) { return c.above(c.w, p) }
+
+// above writes to w, and draws the live lines anew below.
+func (c *console) above(w io.Writer, p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	live := c.live
 	c.erase()
-	n, err := c.w.Write(p)
+	n, err := w.Write(p)
 	c.show(live)
 	return n, err
 }
+
+// beside returns a writer to w that keeps the live lines in order if w is the
+// same screen.
+func (c *console) beside(w io.Writer) io.Writer { return besideConsole{c, w} }
+
+type besideConsole struct {
+	console *console
+	w       io.Writer
+}
+
+func (b besideConsole) Write(p []byte) (int, error) { return b.console.above(b.w, p) }
 
 // draw puts lines in the place of the live ones, each cut to the screen.
 func (c *console) draw(lines []string) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"hawser.dev/hawser/catalog"
 )
 
 // printError prints err once, on stderr: one line for each of joined errors.
@@ -28,7 +30,7 @@ func (a *app) printError(err error) {
 func writeError(w io.Writer, message string) {
 	var lines []string
 	for line := range strings.Lines(strings.TrimSpace(message)) {
-		lines = append(lines, oneLine(line))
+		lines = append(lines, oneLine(strings.TrimSpace(line)))
 	}
 	fmt.Fprintf(w, "error: %s\n", strings.Join(lines, "\n  "))
 }
@@ -59,9 +61,12 @@ func flatten(err error) []error {
 // message returns what people read of one error.
 func (a *app) message(err error) string {
 	text := humane(err, a.apiServer)
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		what := strings.TrimSuffix(strings.TrimSuffix(text, context.Canceled.Error()), ": ")
 		return strings.TrimSuffix("interrupted: "+what, ": ")
+	case errors.Is(err, catalog.ErrCorrupt):
+		return text + "; the store has damaged it: get the object back from the store's versions or copies, or use another point"
 	}
 	return text
 }

@@ -89,7 +89,7 @@ func unreachable(request *url.Error, apiServer string) string {
 
 // kubeconfigProblem says what is wrong with the way to the cluster.
 func kubeconfigProblem(err error) error {
-	if clientcmd.IsEmptyConfig(err) {
+	if clientcmd.IsEmptyConfig(err) || errors.Is(err, clientcmd.ErrEmptyCluster) {
 		return errors.New("no cluster is configured: use --kubeconfig, KUBECONFIG or ~/.kube/config")
 	}
 	return fmt.Errorf("kubeconfig: %w", err)

@@ -76,9 +76,8 @@ func (p *progress) report(id, stage, message string, done bool) {
 	fmt.Fprintf(p.console, "%s: %s\n", id, p.describe(s, done))
 }
 
-// close shows the last state and leaves it on the screen. It may be called
-// again, and must be called before anything is written to stdout, which may be
-// the same screen.
+// close shows the last state and leaves it on the screen, above whatever is
+// printed afterwards. It may be called again.
 func (p *progress) close() {
 	p.closing.Do(func() { close(p.stop) })
 	<-p.stopped

@@ -17,7 +17,11 @@ func (a *app) openCatalog(ctx context.Context, cfg config.Config) (*catalog.Cata
 	if err != nil {
 		return nil, err
 	}
-	return catalog.Open(ctx, bucket, limits(cfg))
+	cat, err := catalog.Open(ctx, bucket, limits(cfg))
+	if errors.Is(err, catalog.ErrNoCatalog) {
+		return nil, fmt.Errorf("store %s: %w", cfg.Store.URL, err)
+	}
+	return cat, err
 }
 
 // createCatalog opens the catalog and creates it if there is none.
