@@ -83,19 +83,24 @@ func (b *Bucket) stage(data []byte) (temp string, err error) {
 }
 
 // link gives the temporary file its final name, and fails with ErrExist if an
-// object has it.
+// object has it. It tries again when a Delete takes away the folder, which it
+// emptied, before the link is made in it.
 func (b *Bucket) link(temp, key string) error {
 	var err error
 	for range 100 {
 		if err = b.root.MkdirAll(path.Dir(key), folderMode); err == nil {
-			err = b.root.Link(temp, key)
-		}
-		// A Delete may take away the folder that it emptied before the link is
-		// made in it.
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
+			if err = b.root.Link(temp, key); !errors.Is(err, fs.ErrNotExist) {
+				return b.linked(temp, key, err)
+			}
+		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			return err
 		}
 	}
+	return err
+}
+
+// linked says what the outcome of a link means.
+func (b *Bucket) linked(temp, key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return b.occupied(temp, key)
@@ -108,6 +113,9 @@ func (b *Bucket) link(temp, key string) error {
 // occupied says what has the name key.
 func (b *Bucket) occupied(temp, key string) error {
 	object, err := b.root.Lstat(key)
+	if notExist(err) {
+		return catalog.ErrExist // it did, and was deleted since
+	}
 	if err != nil {
 		return err
 	}
