@@ -66,6 +66,7 @@ func (r *Restorer) Apply(ctx context.Context, plan *Plan) (*Result, error) {
 		func(ctx context.Context) error { return a.run(ctx, a.stepsOf("PersistentVolumeClaim")) },
 		a.awaitBound,
 		a.runWorkloads,
+		a.awaitFirstUse,
 	} {
 		if err := stage(ctx); err != nil {
 			return a.result, err

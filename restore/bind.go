@@ -8,14 +8,12 @@ import (
 	"strings"
 	"time"
 
-	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -37,61 +35,6 @@ func withStall(ctx context.Context, patience time.Duration) (context.Context, *s
 }
 
 func (s *stall) progress() { s.timer.Reset(s.patience) }
-
-// awaitStatic waits until the driver has confirmed every snapshot of the plan
-// that a new claim is to be made from. Only then may the claims be created.
-func (a *applier) awaitStatic(ctx context.Context) error {
-	waiting := map[string]catalog.SnapshotHandle{}
-	namespaces := map[string]bool{}
-	for _, v := range a.plan.Volumes {
-		for _, step := range v.Steps {
-			if step.Kind == "VolumeSnapshot" {
-				waiting[step.Namespace+"/"+step.Name] = catalog.SnapshotHandle(v.Data)
-				namespaces[step.Namespace] = true
-			}
-		}
-	}
-	if len(waiting) == 0 {
-		return nil
-	}
-	wctx, stall, stop := withStall(ctx, a.patience())
-	defer stop()
-	last := map[string]string{}
-	source := listWatch(a.Snapshots.SnapshotV1().VolumeSnapshots(one(namespaces)).List, a.Snapshots.SnapshotV1().VolumeSnapshots(one(namespaces)).Watch, RestoredFromLabel+"="+string(a.plan.Point))
-	err := until(wctx, source, &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
-		snapshot, ok := event.Object.(*snapshotv1.VolumeSnapshot)
-		if !ok {
-			return false, apierrors.FromObject(event.Object)
-		}
-		key := snapshot.Namespace + "/" + snapshot.Name
-		handle, awaited := waiting[key]
-		if !awaited || snapshot.Status == nil {
-			return false, nil
-		}
-		if failure := snapshot.Status.Error; failure != nil {
-			message := ptr.Deref(failure.Message, "no message")
-			if snapshotGone(message) {
-				return false, fmt.Errorf("snapshot %s (VolumeSnapshot %s) is gone: %s; no claim was created: restore from another point, or with --from disks", handle, key, message)
-			}
-			last[key] = message
-		}
-		if ptr.Deref(snapshot.Status.ReadyToUse, false) {
-			delete(waiting, key)
-			stall.progress()
-		}
-		return len(waiting) == 0, nil
-	})
-	if errors.Is(context.Cause(wctx), errStalled) {
-		return fmt.Errorf("%d snapshots are not ready, and none became so for %s (%s): see `kubectl describe volumesnapshot`, and the logs of snapshot-controller and csi-snapshotter", len(waiting), a.patience(), examples(waiting, last))
-	}
-	return err
-}
-
-// snapshotGone says whether the message of csi-snapshotter means that the
-// storage does not have the snapshot.
-func snapshotGone(message string) bool {
-	return strings.Contains(message, "code = NotFound") || strings.Contains(message, "can not find snapshot")
-}
 
 func examples[V any](waiting map[string]V, last map[string]string) string {
 	var out []string
@@ -119,38 +62,63 @@ func one(set map[string]bool) string {
 	return metav1.NamespaceAll
 }
 
-// awaitBound waits until each claim of the plan is bound to its volume, and
-// checks that the two name each other by uid and that the disk is the one that
-// was meant.
+// awaitBound waits until each claim of the plan that can bind without a Pod is
+// bound to its volume, and checks each pair.
 func (a *applier) awaitBound(ctx context.Context) error {
-	waiting := map[string]VolumePlan{}
-	namespaces := map[string]bool{}
-	for _, v := range a.plan.Volumes {
-		if v.WaitsForPod {
-			a.result.Waiting = append(a.result.Waiting, v.Claim)
-			a.report(Event{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Stage: "waiting", Message: "for a Pod: its class binds at the first use", Done: true})
-			continue
-		}
-		waiting[v.Claim.String()] = v
-		namespaces[v.Claim.Namespace] = true
+	waiting := a.claimsWhere(func(v VolumePlan) bool { return !v.WaitsForPod })
+	bound, err := a.watchClaims(ctx, waiting)
+	if errors.Is(err, errStalled) {
+		return fmt.Errorf("%w; see `kubectl describe pvc`, and whether kube-controller-manager and csi-provisioner run; running the restore again goes on from here", err)
 	}
-	if len(waiting) == 0 {
-		return nil
-	}
-	bound, err := a.watchClaims(ctx, waiting, one(namespaces))
 	if err != nil {
 		return err
 	}
 	return a.verifyBound(ctx, bound)
 }
 
-// watchClaims waits until the claims in waiting are Bound, and returns them.
-func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan, namespace string) (map[string]*corev1.PersistentVolumeClaim, error) {
+// awaitFirstUse waits for the claims that bind when a Pod uses them, as far as
+// the workloads have such Pods. Those whose Pods do not come are left waiting:
+// they have their data source, so they cannot get anything else.
+func (a *applier) awaitFirstUse(ctx context.Context) error {
+	waiting := a.claimsWhere(func(v VolumePlan) bool { return v.WaitsForPod && v.HasPod })
+	bound, err := a.watchClaims(ctx, waiting)
+	if err != nil && !errors.Is(err, errStalled) {
+		return err
+	}
+	for _, v := range a.plan.Volumes {
+		if v.WaitsForPod && bound[v.Claim.String()] == nil {
+			a.result.Waiting = append(a.result.Waiting, v.Claim)
+			a.report(Event{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Stage: "waiting", Message: "for a Pod: its class binds at the first use", Done: true})
+		}
+	}
+	return a.verifyBound(ctx, bound)
+}
+
+func (a *applier) claimsWhere(want func(VolumePlan) bool) map[string]VolumePlan {
+	claims := map[string]VolumePlan{}
+	for _, v := range a.plan.Volumes {
+		if want(v) {
+			claims[v.Claim.String()] = v
+		}
+	}
+	return claims
+}
+
+// watchClaims waits until the claims in waiting are Bound, and returns those
+// that are. Its error wraps errStalled if the others made no progress.
+func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan) (map[string]*corev1.PersistentVolumeClaim, error) {
+	bound := map[string]*corev1.PersistentVolumeClaim{}
+	if len(waiting) == 0 {
+		return bound, nil
+	}
 	wctx, stall, stop := withStall(ctx, a.patience())
 	defer stop()
-	bound := map[string]*corev1.PersistentVolumeClaim{}
+	namespaces := map[string]bool{}
+	for _, v := range waiting {
+		namespaces[v.Claim.Namespace] = true
+	}
 	last := map[string]string{}
-	claims := a.Kubernetes.CoreV1().PersistentVolumeClaims(namespace)
+	claims := a.Kubernetes.CoreV1().PersistentVolumeClaims(one(namespaces))
 	err := until(wctx, listWatch(claims.List, claims.Watch, ""), &corev1.PersistentVolumeClaim{}, nil, func(event watch.Event) (bool, error) {
 		claim, ok := event.Object.(*corev1.PersistentVolumeClaim)
 		if !ok {
@@ -173,7 +141,7 @@ func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan
 		return len(waiting) == 0, nil
 	})
 	if errors.Is(context.Cause(wctx), errStalled) {
-		return nil, fmt.Errorf("%d claims are not bound, and none became so for %s (%s): see `kubectl describe pvc`, and whether kube-controller-manager and csi-provisioner run; running the restore again goes on from here", len(waiting), a.patience(), examples(waiting, last))
+		return bound, fmt.Errorf("%w: %d claims are not bound, and none became so for %s (%s)", errStalled, len(waiting), a.patience(), examples(waiting, last))
 	}
 	return bound, err
 }
@@ -182,6 +150,9 @@ func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan
 // The binder writes the volume before the claim, so a list after the claim was
 // seen Bound shows the volume as it was bound.
 func (a *applier) verifyBound(ctx context.Context, bound map[string]*corev1.PersistentVolumeClaim) error {
+	if len(bound) == 0 {
+		return nil
+	}
 	var list []corev1.PersistentVolume
 	if err := collect(ctx, "persistentvolumes", a.Kubernetes.CoreV1().PersistentVolumes().List, &list); err != nil {
 		return err

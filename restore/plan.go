@@ -77,8 +77,10 @@ type VolumePlan struct {
 	// VolumeName is the PersistentVolume that the claim must bind to; "" if a
 	// new one is made.
 	VolumeName string `json:"volumeName,omitempty"`
-	// WaitsForPod: the class binds only when a Pod uses the claim.
+	// WaitsForPod: the class binds only when a Pod uses the claim. HasPod: the
+	// workload of the plan will have one that does.
 	WaitsForPod bool   `json:"waitsForPod,omitempty"`
+	HasPod      bool   `json:"hasPod,omitempty"`
 	Steps       []Step `json:"steps"`
 
 	driver string
@@ -137,6 +139,7 @@ func NewPlan(point *catalog.RestorePoint, request Request, observed *Observed) (
 		p.planVolume(v)
 	}
 	p.planObjects()
+	p.findPods()
 	p.noteSkipped()
 	if len(p.refusals) > 0 {
 		return nil, &RefusedError{Refusals: p.refusals}

@@ -186,6 +186,42 @@ func (p *planner) changesClaimsOf(namespace string, workload catalog.Workload) b
 	return false
 }
 
+// findPods notes which volumes a Pod of a wanted workload will use.
+func (p *planner) findPods() {
+	records := map[catalog.ClaimKey]catalog.Volume{}
+	for _, v := range p.volumes {
+		records[v.Claim] = v
+	}
+	for i := range p.plan.Volumes {
+		plan := &p.plan.Volumes[i]
+		plan.HasPod = p.hasPod(records[plan.Claim])
+	}
+}
+
+func (p *planner) hasPod(v catalog.Volume) bool {
+	if v.Workload == nil {
+		return false
+	}
+	if existing := p.observed.workload(v.Workload.Kind, v.Claim.Namespace, v.Workload.Name); existing != nil && existing.wanted == 0 {
+		return false
+	}
+	for _, w := range p.workloads {
+		if w.GetKind() != v.Workload.Kind || w.GetName() != v.Workload.Name || w.GetNamespace() != v.Claim.Namespace {
+			continue
+		}
+		replicas, found, _ := unstructured.NestedInt64(w.Object, "spec", "replicas")
+		if !found {
+			replicas = 1
+		}
+		if v.Ordinal == nil {
+			return replicas > 0
+		}
+		start, _, _ := unstructured.NestedInt64(w.Object, "spec", "ordinals", "start")
+		return int64(*v.Ordinal) >= start && int64(*v.Ordinal) < start+replicas
+	}
+	return false
+}
+
 // checkOrdinals refuses to create a StatefulSet that would be given an empty
 // disk for an ordinal whose claim had data when the backup was made, but is not
 // in the point, unless the user chose the ordinals. A claim that was not there

@@ -1,0 +1,34 @@
+# Each target is a step of CI; `make demo` and `make test` are all that a new
+# user needs. Everything is built from Go modules.
+
+GO ?= go
+
+.PHONY: build tools demo test test-short lint clean help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+build: ## build bin/hawser
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/hawser ./cmd/hawser
+
+tools: ## build Kubernetes, the sidecars and the S3 server, once (about 9 minutes on 2 cores)
+	$(GO) run ./e2e/tools/build kubernetes s3
+
+demo: tools ## watch a StatefulSet being backed up, lost and brought back
+	$(GO) run ./e2e/demo
+
+test: tools ## run every test; our own code under the race detector
+	$(GO) test -race -timeout 20m -p 2 ./...
+
+test-short: ## run the tests that need no cluster and no built tools
+	$(GO) test -race -short ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run ./e2e/tools/build lint
+	e2e/tools/bin/staticcheck ./...
+
+clean: ## remove what was built here
+	rm -rf bin e2e/tools/bin e2e/logs

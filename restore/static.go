@@ -1,0 +1,100 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// awaitStatic waits until the driver has confirmed every snapshot of the plan
+// that a new claim is to be made from. Only then may the claims be created. If
+// one is not confirmed, what this run created for it is taken away again.
+func (a *applier) awaitStatic(ctx context.Context) error {
+	waiting := map[string]catalog.SnapshotHandle{}
+	namespaces := map[string]bool{}
+	for _, v := range a.plan.Volumes {
+		for _, step := range v.Steps {
+			if step.Kind == "VolumeSnapshot" {
+				waiting[step.Namespace+"/"+step.Name] = catalog.SnapshotHandle(v.Data)
+				namespaces[step.Namespace] = true
+			}
+		}
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	if err := a.watchSnapshots(ctx, waiting, one(namespaces)); err != nil {
+		return errors.Join(err, a.removeStatic(ctx))
+	}
+	return nil
+}
+
+// watchSnapshots waits until the VolumeSnapshots in waiting are ready.
+func (a *applier) watchSnapshots(ctx context.Context, waiting map[string]catalog.SnapshotHandle, namespace string) error {
+	wctx, stall, stop := withStall(ctx, a.patience())
+	defer stop()
+	last := map[string]string{}
+	snapshots := a.Snapshots.SnapshotV1().VolumeSnapshots(namespace)
+	source := listWatch(snapshots.List, snapshots.Watch, RestoredFromLabel+"="+string(a.plan.Point))
+	err := until(wctx, source, &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
+		snapshot, ok := event.Object.(*snapshotv1.VolumeSnapshot)
+		if !ok {
+			return false, apierrors.FromObject(event.Object)
+		}
+		key := snapshot.Namespace + "/" + snapshot.Name
+		handle, awaited := waiting[key]
+		if !awaited || snapshot.Status == nil {
+			return false, nil
+		}
+		if failure := snapshot.Status.Error; failure != nil {
+			last[key] = ptr.Deref(failure.Message, "no message")
+			if snapshotGone(last[key]) {
+				return false, fmt.Errorf("snapshot %s (VolumeSnapshot %s) is gone: %s; no claim was created: restore from another point, or with --from disks", handle, key, last[key])
+			}
+		}
+		if ptr.Deref(snapshot.Status.ReadyToUse, false) {
+			delete(waiting, key)
+			stall.progress()
+		}
+		return len(waiting) == 0, nil
+	})
+	if errors.Is(context.Cause(wctx), errStalled) {
+		return fmt.Errorf("%d snapshots are not ready, and none became so for %s (%s); no claim was created: see `kubectl describe volumesnapshot`, and the logs of snapshot-controller and csi-snapshotter", len(waiting), a.patience(), examples(waiting, last))
+	}
+	return err
+}
+
+// removeStatic deletes the VolumeSnapshots and contents that this plan
+// created. They only point to snapshots, and are Retain, so nothing on the
+// storage is touched.
+func (a *applier) removeStatic(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	var errs []error
+	for _, step := range a.stepsOf("VolumeSnapshot", "VolumeSnapshotContent") {
+		if step.Action != Create {
+			continue
+		}
+		err := a.Dynamic.Resource(resources[step.Kind]).Namespace(step.Namespace).Delete(ctx, step.Name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("take back %s %s: %w", step.Kind, step.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// snapshotGone says whether the message of csi-snapshotter means that the
+// storage does not have the snapshot.
+func snapshotGone(message string) bool {
+	return strings.Contains(message, "code = NotFound") || strings.Contains(message, "can not find snapshot")
+}
