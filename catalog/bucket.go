@@ -9,8 +9,9 @@ import (
 
 // Bucket is the part of an object store that the catalog needs. A key is a
 // slash-separated path of the characters a-z A-Z 0-9 . _ - with no empty, "."
-// or ".." element. All methods may be called concurrently, also by several
-// processes over the same storage.
+// or ".." element; no key is a folder of another, as a is of a/b, since many
+// stores cannot have both. All methods may be called concurrently, also by
+// several processes over the same storage.
 //
 // Implementations are catalog/dir and catalog/s3; catalogtest.TestBucket is
 // the suite that each of them passes.
