@@ -32,6 +32,7 @@ type app struct {
 	quiet      bool
 	apiServer  string // the host that restConfig found, for messages
 	running    bool   // the command line was right: a verb has begun
+	cancelled  bool   // the verb was interrupted
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
@@ -60,6 +61,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err != nil && !a.running {
 		err = usageHint(err, cmd)
 	}
+	a.cancelled = ctx.Err() != nil
 	a.printError(err)
 	return exitCode(err)
 }

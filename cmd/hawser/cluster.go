@@ -1,16 +1,11 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"net/url"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
 )
 
@@ -50,13 +45,4 @@ func (a *app) namespace() (string, error) {
 		return "", usage(kubeconfigProblem(err))
 	}
 	return namespace, nil
-}
-
-// clusterIdentity asks the cluster who it is. It costs one request.
-func clusterIdentity(ctx context.Context, client kubernetes.Interface, cfg config.Config) (catalog.Cluster, error) {
-	namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return catalog.Cluster{}, fmt.Errorf("read the cluster's identity, the uid of namespace %s: %w", metav1.NamespaceSystem, err)
-	}
-	return catalog.Cluster{UID: string(namespace.UID), Name: cfg.Cluster.Name}, nil
 }

@@ -16,7 +16,10 @@ func newConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration in force, and where each value came from",
-		Args:  noArguments,
+		Long:  "Print the configuration in force, and where each value came from.\n\n" + keysText(config.Keys()),
+		Example: `  # What would be used, with a value of the moment
+  HAWSER_SNAPSHOT_TIMEOUT=30m hawser config`,
+		Args: noArguments,
 	}
 	format := addOutputFlag(cmd, outputJSON, outputYAML)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -31,6 +34,19 @@ func newConfigCommand(a *app) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// keysText lists the keys with what they are for.
+func keysText(keys []config.Key) string {
+	var b strings.Builder
+	b.WriteString("The keys of the configuration file, which is YAML; a dot is a level. The variable\nof store.url is HAWSER_STORE_URL, and so on.\n")
+	for _, k := range keys {
+		fmt.Fprintf(&b, "\n  %-26s %s", k.Name, k.Usage)
+		if k.Default != "" {
+			fmt.Fprintf(&b, " (%s)", k.Default)
+		}
+	}
+	return b.String()
 }
 
 func valuesTable(values []config.Value) table {

@@ -10,13 +10,18 @@ import (
 	"hawser.dev/hawser/catalog"
 )
 
-// printError prints err once, on stderr: one line for each of joined errors.
+// printError prints err once, on stderr: one line for each of joined errors
+// that says something new.
 func (a *app) printError(err error) {
 	if err == nil {
 		return
 	}
+	told := map[string]bool{}
 	for _, e := range flatten(err) {
-		writeError(a.stderr, a.message(e))
+		if message := a.message(e); !told[message] {
+			told[message] = true
+			writeError(a.stderr, message)
+		}
 	}
 	var asked *usageError
 	if errors.As(err, &asked) && asked.hint != "" {
@@ -62,7 +67,7 @@ func flatten(err error) []error {
 func (a *app) message(err error) string {
 	text := humane(err, a.apiServer)
 	switch {
-	case errors.Is(err, context.Canceled):
+	case a.cancelled && errors.Is(err, context.Canceled):
 		what := strings.TrimSuffix(strings.TrimSuffix(text, context.Canceled.Error()), ": ")
 		return strings.TrimSuffix("interrupted: "+what, ": ")
 	case errors.Is(err, catalog.ErrCorrupt):

@@ -20,10 +20,12 @@ import (
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
+	"hawser.dev/hawser/restore"
 )
 
 func TestExitCode(t *testing.T) {
 	failed := errors.New("failed")
+	refused := &restore.RefusedError{}
 	tests := []struct {
 		name string
 		err  error
@@ -34,11 +36,11 @@ func TestExitCode(t *testing.T) {
 		{"interrupted", context.Canceled, exitFailed},
 		{"usage", usagef("bad"), exitUsage},
 		{"partial", partial(failed), exitPartial},
-		{"refused", refused(failed), exitRefused},
-		{"a wrapped one counts", fmt.Errorf("restore: %w", refused(failed)), exitRefused},
+		{"refused", refused, exitRefused},
+		{"a wrapped one counts", fmt.Errorf("restore: %w", refused), exitRefused},
 		{"a joined one counts", errors.Join(failed, partial(failed)), exitPartial},
-		{"refused outweighs partial", errors.Join(partial(failed), refused(failed)), exitRefused},
-		{"usage outweighs all", errors.Join(refused(failed), usage(failed)), exitUsage},
+		{"refused outweighs partial", errors.Join(partial(failed), refused), exitRefused},
+		{"usage outweighs all", errors.Join(refused, usage(failed)), exitUsage},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -58,7 +60,8 @@ func TestPrintError(t *testing.T) {
 	}{
 		{"none", nil, ""},
 		{"one", one, "error: one\n"},
-		{"joined errors take a line each", errors.Join(one, errors.Join(two, one)), "error: one\nerror: two\nerror: one\n"},
+		{"joined errors take a line each", errors.Join(one, errors.Join(two)), "error: one\nerror: two\n"},
+		{"the same is told once", errors.Join(one, two, errors.New("one")), "error: one\nerror: two\n"},
 		{"also when they are marked", partial(errors.Join(one, two)), "error: one\nerror: two\n"},
 		{"joined errors with a text of their own stay together", fmt.Errorf("back up: %w", errors.Join(one, two)), "error: back up: one\n  two\n"},
 		{"further lines are indented", errors.New("refused:\n  one\n  two\n"), "error: refused:\n  one\n  two\n"},
@@ -73,11 +76,25 @@ func TestPrintError(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var stderr strings.Builder
-			newApp(nil, nil, &stderr).printError(test.err)
+			a := newApp(nil, nil, &stderr)
+			a.cancelled = true
+			a.printError(test.err)
 			if stderr.String() != test.want {
 				t.Errorf("got\n%swant\n%s", stderr.String(), test.want)
 			}
 		})
+	}
+}
+
+func TestAnInterruptedVerb(t *testing.T) {
+	s := newStore(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr strings.Builder
+	a := newApp(strings.NewReader(""), &stdout, &stderr)
+	a.env = s.env()
+	if exit := a.run(ctx, []string{"points"}); exit != exitFailed || !strings.HasPrefix(stderr.String(), "error: interrupted") || stdout.String() != "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", exit, stdout.String(), stderr.String())
 	}
 }
 

@@ -68,18 +68,9 @@ func (e *partialError) Unwrap() error { return e.err }
 // partial marks err: the rest of what was asked is done.
 func partial(err error) error { return &partialError{err: err} }
 
-// refusedError says that nothing was written because it would have been wrong.
-type refusedError struct{ err error }
-
-func (e *refusedError) Error() string { return e.err.Error() }
-func (e *refusedError) Unwrap() error { return e.err }
-
-// refused marks err as a refusal.
-func refused(err error) error { return &refusedError{err: err} }
-
-// isRefusal reports whether err is a refusal, ours or another package's.
+// isRefusal reports whether nothing was written because it would have been
+// wrong.
 func isRefusal(err error) bool {
-	var ours *refusedError
 	var plan *restore.RefusedError
-	return errors.As(err, &ours) || errors.As(err, &plan)
+	return errors.As(err, &plan)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"sync"
@@ -26,7 +27,7 @@ var klogOnce sync.Once
 // and it must not change while it is in use: the first call decides.
 func quietKlog(log *slog.Logger) {
 	klogOnce.Do(func() {
-		if log.Enabled(nil, slog.LevelDebug) {
+		if log.Enabled(context.Background(), slog.LevelDebug) {
 			klog.SetSlogLogger(log.With("component", "client-go"))
 			return
 		}

@@ -9,7 +9,7 @@ import (
 // newRoot assembles the command line.
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "hawser",
+		Use:   "hawser VERB",
 		Short: "Back up and restore Kubernetes persistent volumes",
 		Long: `Hawser backs up the persistent volumes of Kubernetes workloads, with the objects
 that tie them to their Pods, and brings them back: on the same disks, or from
