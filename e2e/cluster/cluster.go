@@ -42,6 +42,9 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := opts.dialCSI(ctx); err != nil {
+		return nil, err
+	}
 	binaries, err := findBinaries(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("start cluster %s: %w", opts.Name, err)

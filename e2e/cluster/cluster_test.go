@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -267,6 +268,31 @@ func testCheck(t *testing.T, c *Cluster) {
 	}
 }
 
+func TestAStartThatIsCancelledLeavesNothing(t *testing.T) {
+	if testing.Short() || runtime.GOOS != "linux" {
+		t.Skip("starts a Kubernetes control plane and reads /proc")
+	}
+	if err := tools.Build(t.Context(), "kubernetes"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	var before []int
+	_, err := Start(ctx, Options{Dir: dir, Progress: writerFunc(func(line []byte) {
+		if strings.Contains(string(line), "API server is ready") {
+			before = processesOf(t, dir)
+			cancel()
+		}
+	})})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want one of a cancelled context", err)
+	}
+	if len(before) < 2 {
+		t.Errorf("%d processes ran at the time of the cancellation, want etcd and the API server", len(before))
+	}
+	awaitDead(t, append(before, processesOf(t, dir)...))
+}
+
 func TestStartRefuses(t *testing.T) {
 	used := t.TempDir()
 	if err := os.Mkdir(filepath.Join(used, "etcd"), 0o755); err != nil {
@@ -279,6 +305,7 @@ func TestStartRefuses(t *testing.T) {
 	}{
 		{"a name that no node could have", Options{Name: "Two Words"}, `cluster name "Two Words"`},
 		{"a socket path that is too long", Options{CSISocket: "/" + strings.Repeat("x", 107)}, "has 108 bytes"},
+		{"a socket that nobody serves", Options{CSISocket: filepath.Join(used, "csi.sock")}, "no CSI driver is served"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := Start(t.Context(), test.options)

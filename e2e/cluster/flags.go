@@ -149,13 +149,9 @@ func (c *Cluster) limitArgs() []string {
 	return []string{
 		"--kube-api-qps=" + strconv.Itoa(c.opts.SidecarQPS),
 		"--kube-api-burst=" + strconv.Itoa(c.opts.SidecarBurst),
-		"--worker-threads=" + strconv.Itoa(workers),
 		"-v=2",
 	}
 }
-
-// workers of each sidecar; their defaults are between 10 and 100.
-const workers = 20
 
 // file is the path of a file of the cluster.
 func (c *Cluster) file(name string) string { return filepath.Join(c.opts.Dir, name) }

@@ -63,3 +63,11 @@ func (l *lockedLog) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
+
+// writerFunc is a progress writer that reacts to what is said.
+type writerFunc func(line []byte)
+
+func (f writerFunc) Write(line []byte) (int, error) {
+	f(line)
+	return len(line), nil
+}

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +105,19 @@ func (o Options) complete() (Options, error) {
 		o.Progress = io.Discard
 	}
 	return o, nil
+}
+
+// dialCSI sees whether the CSI driver is being served. A sidecar would wait for
+// it for ever.
+func (o Options) dialCSI(ctx context.Context) error {
+	if o.CSISocket == "" {
+		return nil
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", o.CSISocket)
+	if err != nil {
+		return fmt.Errorf("no CSI driver is served for cluster %s: %w; serve it before the start", o.Name, err)
+	}
+	return conn.Close()
 }
 
 // makeFolders makes the folders of the cluster and returns the options with
