@@ -92,7 +92,7 @@ func TestAnInterruptedVerb(t *testing.T) {
 	cancel()
 	var stdout, stderr strings.Builder
 	a := newApp(strings.NewReader(""), &stdout, &stderr)
-	a.env = s.env()
+	a.env = append(s.env(), "HAWSER_CONFIG=/dev/null")
 	if exit := a.run(ctx, []string{"points"}); exit != exitFailed || !strings.HasPrefix(stderr.String(), "error: interrupted") || stdout.String() != "" {
 		t.Errorf("exit code %d, stdout %q, stderr %q", exit, stdout.String(), stderr.String())
 	}

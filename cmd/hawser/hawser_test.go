@@ -31,7 +31,7 @@ func hawser(t *testing.T, env []string, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	a := newApp(strings.NewReader(""), &stdout, &stderr)
 	a.now = func() time.Time { return testNow }
-	a.env = append([]string{"XDG_CONFIG_HOME=" + t.TempDir()}, env...)
+	a.env = append([]string{"HAWSER_CONFIG=/dev/null"}, env...)
 	exit := a.run(t.Context(), args)
 	return result{stdout: stdout.String(), stderr: stderr.String(), exit: exit}
 }

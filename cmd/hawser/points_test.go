@@ -286,7 +286,7 @@ func TestPointsWhenTheStoreFailsHalfway(t *testing.T) {
 	faulty := &catalogtest.Faulty{Bucket: memory, Before: catalogtest.Fail(catalogtest.Nth(catalogtest.List, 1), errors.New("the store has gone away"))}
 	var stdout, stderr strings.Builder
 	a := newApp(strings.NewReader(""), &stdout, &stderr)
-	a.env = []string{"HAWSER_STORE_URL=s3://backups"}
+	a.env = []string{"HAWSER_CONFIG=/dev/null", "HAWSER_STORE_URL=s3://backups"}
 	a.openBucket = func(context.Context, config.StoreURL) (catalog.Bucket, error) { return faulty, nil }
 	exit := a.run(t.Context(), []string{"points"})
 	if exit != exitFailed || stdout.String() != "" || stderr.String() != "error: list catalog: the store has gone away\n" {
