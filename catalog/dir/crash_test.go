@@ -100,30 +100,39 @@ func TestKilledWritersLeaveOnlyWholeObjects(t *testing.T) {
 	}
 }
 
-// killTwoWriters runs two writers, kills them at a random moment, and returns
-// the keys that each of them printed.
+// killTwoWriters runs two writers, kills them at a random moment after both
+// have created an object, and returns the keys that each of them printed.
 func killTwoWriters(t *testing.T, folder string, round int) [2][]string {
 	t.Helper()
 	var writers [2]*exec.Cmd
-	var outputs [2]bytes.Buffer
+	var outputs [2]*bufio.Scanner
 	for i := range writers {
 		writers[i] = exec.Command(os.Args[0])
 		writers[i].Env = append(os.Environ(), writerFolder+"="+folder, fmt.Sprintf("HAWSER_TEST_ROUND=%d", round))
-		writers[i].Stdout, writers[i].Stderr = &outputs[i], os.Stderr
-		if err := writers[i].Start(); err != nil {
+		writers[i].Stderr = os.Stderr
+		output, err := writers[i].StdoutPipe()
+		if err == nil {
+			err = writers[i].Start()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
+		outputs[i] = bufio.NewScanner(output)
 	}
-	time.Sleep(50*time.Millisecond + rand.N(150*time.Millisecond))
 	var keys [2][]string
+	for i, output := range outputs {
+		output.Scan()
+		keys[i] = append(keys[i], output.Text())
+	}
+	time.Sleep(rand.N(100 * time.Millisecond))
 	for i, writer := range writers {
 		if err := writer.Process.Kill(); err != nil {
 			t.Errorf("a writer ended before it was killed: %v", err)
 		}
-		writer.Wait()
-		for lines := bufio.NewScanner(&outputs[i]); lines.Scan(); {
-			keys[i] = append(keys[i], lines.Text())
+		for outputs[i].Scan() {
+			keys[i] = append(keys[i], outputs[i].Text())
 		}
+		writer.Wait()
 	}
 	return keys
 }
