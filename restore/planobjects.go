@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -178,12 +179,9 @@ func (p *planner) changesClaimsOf(namespace string, workload catalog.Workload) b
 			owned[v.Claim] = true
 		}
 	}
-	for _, plan := range p.plan.Volumes {
-		if owned[plan.Claim] && plan.Way != Adopt {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.plan.Volumes, func(plan VolumePlan) bool {
+		return owned[plan.Claim] && slices.ContainsFunc(plan.Steps, func(step Step) bool { return step.Action == Create || step.Action == RearmPV })
+	})
 }
 
 // findPods notes which volumes a Pod of a wanted workload will use.

@@ -58,8 +58,7 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 
 // resumeRehydrate keeps a claim that an earlier run of this restore made.
 func (p *planner) resumeRehydrate(plan VolumePlan, claim *corev1.PersistentVolumeClaim, static Static) {
-	source := claim.Spec.DataSource
-	if source == nil || source.Kind != "VolumeSnapshot" || source.Name != static.Snapshot.Name {
+	if !filledFrom(claim, static.Snapshot.Name) {
 		p.refuseClaim(plan.Claim, fmt.Sprintf("it exists and is not made from this snapshot (%s, volume %q)", claim.Status.Phase, claim.Spec.VolumeName),
 			"scale its workload to 0, wait for its Pods to go, and delete the claim (make its PersistentVolume Retain first to keep the disk); then run the restore again")
 		return
@@ -67,6 +66,12 @@ func (p *planner) resumeRehydrate(plan VolumePlan, claim *corev1.PersistentVolum
 	plan.Reason = "an earlier restore from this snapshot made it"
 	plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", plan.Claim.Namespace, plan.Claim.Name, "it is filled from this snapshot"))
 	p.add(plan)
+}
+
+// filledFrom says whether claim is made from the VolumeSnapshot of that name.
+func filledFrom(claim *corev1.PersistentVolumeClaim, snapshot string) bool {
+	source := claim.Spec.DataSource
+	return source != nil && source.Kind == "VolumeSnapshot" && source.Name == snapshot
 }
 
 // provisioningClass is the class that provisions the new disk. It must be of

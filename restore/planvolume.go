@@ -25,6 +25,10 @@ func (p *planner) planVolume(v catalog.Volume) {
 		p.adopt(v, claim)
 		return
 	}
+	if claim != nil && p.request.From != FromDisks && v.Snapshot != nil && filledFrom(claim, staticName(v)) {
+		p.planRehydrate(v, claim, "")
+		return
+	}
 	way, reason := p.chooseWay(v)
 	switch way {
 	case Reattach:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
 	"hawser.dev/hawser/restore"
 )
@@ -125,30 +126,48 @@ func (a *app) restore(ctx context.Context, cfg config.Config, options restoreOpt
 	if err != nil {
 		return err
 	}
-	progress := a.newProgress()
-	defer progress.close()
-	restorer := &restore.Restorer{
-		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots,
-		Now: a.now, SkipCheck: !options.checkDisks, Log: a.log,
-		Report: func(e restore.Event) {
-			progress.report(eventID(e), e.Stage, e.Message, e.Done)
-		},
-	}
-	plan, err := restorer.Plan(ctx, point, request)
-	if err != nil {
-		return err
-	}
 	if options.dryRun {
+		plan, err := a.restorer(c, options, nil).Plan(ctx, point, request)
+		if err != nil {
+			return err
+		}
 		return printPlan(a.stdout, plan, format)
 	}
-	for _, note := range plan.Notes {
-		fmt.Fprintln(a.stderr, "note: "+note)
-	}
-	result, err := restorer.Apply(ctx, plan)
+	result, err := a.applyRestore(ctx, c, options, point, request)
 	if err != nil {
 		return err
 	}
 	return format.print(a.stdout, resultView(result))
+}
+
+// applyRestore plans and applies, and shows how each object fares.
+func (a *app) applyRestore(ctx context.Context, c clients, options restoreOptions, point *catalog.RestorePoint, request restore.Request) (*restore.Result, error) {
+	progress := a.newProgress()
+	defer progress.close()
+	restorer := a.restorer(c, options, progress)
+	plan, err := restorer.Plan(ctx, point, request)
+	if err != nil {
+		return nil, err
+	}
+	if !a.quiet {
+		for _, note := range plan.Notes {
+			fmt.Fprintln(a.stderr, "note: "+note)
+		}
+	}
+	return restorer.Apply(ctx, plan)
+}
+
+// restorer restores into the cluster of c; progress may be nil.
+func (a *app) restorer(c clients, options restoreOptions, progress *progress) *restore.Restorer {
+	return &restore.Restorer{
+		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots,
+		Now: a.now, SkipCheck: !options.checkDisks, Log: a.log,
+		Report: func(e restore.Event) {
+			if progress != nil {
+				progress.report(eventID(e), e.Stage, e.Message, e.Done)
+			}
+		},
+	}
 }
 
 func eventID(e restore.Event) string {

@@ -1,0 +1,270 @@
+// Package e2e_test runs the hawser command against a real Kubernetes control
+// plane, real CSI sidecars and a real S3 server, as a user would.
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"hawser.dev/hawser/e2e/cluster"
+	"hawser.dev/hawser/e2e/cluster/clustertest"
+	"hawser.dev/hawser/e2e/cluster/lab"
+	"hawser.dev/hawser/e2e/disks"
+	"hawser.dev/hawser/e2e/tools"
+)
+
+// patience bounds each wait of a test on a busy machine.
+const patience = 90 * time.Second
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.stop(code != 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// shared is the one cluster that tests use side by side, each in a namespace
+// of its own. It starts when the first test asks for it.
+var shared sharedLab
+
+type sharedLab struct {
+	once   sync.Once
+	err    error
+	dir    string
+	hawser string
+	lab    *lab.Lab
+	region *disks.Region
+	faults disks.Faults
+}
+
+func (s *sharedLab) start() {
+	s.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+		defer cancel()
+		s.err = s.bringUp(ctx)
+	})
+}
+
+func (s *sharedLab) bringUp(ctx context.Context) (err error) {
+	if err := tools.Build(ctx, "kubernetes"); err != nil {
+		return err
+	}
+	if s.dir, err = os.MkdirTemp("", "hawser-e2e-"); err != nil {
+		return err
+	}
+	if s.hawser, err = buildHawser(ctx, s.dir); err != nil {
+		return err
+	}
+	if s.region, err = disks.OpenRegion(filepath.Join(s.dir, "region")); err != nil {
+		return err
+	}
+	s.lab, err = lab.Start(ctx, lab.Options{
+		Region: s.region, Faults: &s.faults,
+		Cluster: cluster.Options{Name: "shared", Dir: filepath.Join(s.dir, "cluster"), LogDir: filepath.Join("logs", "shared"), Audit: true, Progress: os.Stderr},
+	})
+	return err
+}
+
+func (s *sharedLab) stop(failed bool) error {
+	if s.lab == nil {
+		return nil
+	}
+	err := errors.Join(s.lab.Check(), s.lab.Stop())
+	if failed {
+		fmt.Fprintf(os.Stderr, "the logs of cluster %s are in %s\n", s.lab.Name(), s.lab.Logs())
+	} else {
+		err = errors.Join(err, os.RemoveAll(s.lab.Logs()))
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+// buildHawser builds the program with the race detector.
+func buildHawser(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "hawser")
+	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", binary, "hawser.dev/hawser/cmd/hawser")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build hawser: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// world is what one test works in: a namespace of a cluster and a catalog.
+type world struct {
+	t         *testing.T
+	ctx       context.Context
+	lab       *lab.Lab
+	region    *disks.Region
+	faults    *disks.Faults
+	client    kubernetes.Interface
+	snapshots snapshotclient.Interface
+	namespace string
+	store     string // URL
+	env       []string
+	hawserBin string
+}
+
+// newWorld gives a test its own namespace in the shared cluster, and its own
+// catalog in a folder. The test runs in parallel with others.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a Kubernetes control plane; run without -short")
+	}
+	t.Parallel()
+	shared.start()
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return worldOf(t, shared.lab, shared.region, &shared.faults)
+}
+
+// ownWorld starts a cluster for one test alone.
+func ownWorld(t *testing.T, options cluster.Options) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a Kubernetes control plane; run without -short")
+	}
+	shared.start() // builds hawser
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	region, err := disks.OpenRegion(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := &disks.Faults{}
+	l := clustertest.StartLab(t, lab.Options{Region: region, Faults: faults, Cluster: options})
+	return worldOf(t, l, region, faults)
+}
+
+func worldOf(t *testing.T, l *lab.Lab, region *disks.Region, faults *disks.Faults) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	config := l.RESTConfig("hawser-e2e-test")
+	w := &world{
+		t: t, ctx: ctx, lab: l, region: region, faults: faults,
+		client: kubernetes.NewForConfigOrDie(config), snapshots: snapshotclient.NewForConfigOrDie(config),
+		store: "file://" + t.TempDir(), hawserBin: shared.hawser,
+	}
+	namespace, err := w.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-", Labels: map[string]string{"team": "shop"}},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	w.namespace = namespace.Name
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// result is what a run of hawser left.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// command is hawser with this world's kubeconfig and catalog.
+func (w *world) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(w.ctx, w.hawserBin, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+w.lab.Kubeconfig(), "HAWSER_STORE_URL="+w.store, "XDG_CONFIG_HOME="+w.t.TempDir())
+	cmd.Env = append(cmd.Env, w.env...)
+	return cmd
+}
+
+// hawser runs the program to its end.
+func (w *world) hawser(args ...string) result {
+	w.t.Helper()
+	cmd := w.command(args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		w.t.Fatalf("hawser %s: %v", strings.Join(args, " "), err)
+	}
+	r := result{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
+	if strings.Contains(r.stderr, "DATA RACE") {
+		w.t.Errorf("hawser %s:\n%s", strings.Join(args, " "), r.stderr)
+	}
+	return r
+}
+
+// run runs hawser and fails the test unless it exits with code.
+func (w *world) run(code int, args ...string) result {
+	w.t.Helper()
+	r := w.hawser(args...)
+	if r.code != code {
+		w.t.Fatalf("hawser %s: exit code %d, want %d\nstdout:\n%s\nstderr:\n%s", strings.Join(args, " "), r.code, code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// says fails the test unless the message contains every part.
+func (r result) says(t *testing.T, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(r.stderr, part) {
+			t.Errorf("the message lacks %q:\n%s", part, r.stderr)
+		}
+	}
+}
+
+// started is a hawser that is running.
+type started struct {
+	w      *world
+	cmd    *exec.Cmd
+	stdout bytes.Buffer
+	stderr bytes.Buffer
+}
+
+func (w *world) start(args ...string) *started {
+	w.t.Helper()
+	s := &started{w: w, cmd: w.command(args...)}
+	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
+	w.must(s.cmd.Start())
+	return s
+}
+
+// interrupt sends what Ctrl-C sends, and waits for the end.
+func (s *started) interrupt() result {
+	s.w.t.Helper()
+	s.w.must(s.cmd.Process.Signal(syscall.SIGINT))
+	return s.wait()
+}
+
+func (s *started) kill() result {
+	s.w.t.Helper()
+	s.w.must(s.cmd.Process.Kill())
+	return s.wait()
+}
+
+func (s *started) wait() result {
+	err := s.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.w.t.Fatal(err)
+	}
+	return result{code: s.cmd.ProcessState.ExitCode(), stdout: s.stdout.String(), stderr: s.stderr.String()}
+}
