@@ -21,6 +21,10 @@ const Format = 1
 // second step, named after it in BundleRef.Encoding.
 const zstdEncoding = "zstd"
 
+// zstdWindow is the largest window of a zstd frame, bytes. The reader holds as
+// much in memory whatever the frame decodes to, so it refuses a larger one.
+const zstdWindow = 8 << 20
+
 var (
 	// ErrCorrupt: an object is not what its writer wrote.
 	ErrCorrupt = errors.New("corrupt")
@@ -54,6 +58,9 @@ func (l Limits) withDefaults() Limits {
 
 // check refuses a bundle that ref declares larger than the limits allow.
 func (l Limits) check(ref BundleRef) error {
+	if ref.Size < 0 || ref.RawSize < 0 {
+		return fmt.Errorf("bundle: %w: the commit says that it has %d bytes and decodes to %d", ErrCorrupt, ref.Size, ref.RawSize)
+	}
 	if ref.Size > l.Compressed {
 		return fmt.Errorf("bundle of %d bytes: %w of %d bytes (catalog.limits.compressed)", ref.Size, ErrTooLarge, l.Compressed)
 	}
@@ -93,6 +100,11 @@ func DecodeCommit(data []byte) (Commit, error) {
 	if err := decodeJSON(data, &e); err != nil {
 		return Commit{}, err
 	}
+	// The digest does not cover the rest of the envelope, and JSON forgives much:
+	// an unknown key, one in another case, one that comes twice.
+	if again, err := json.Marshal(e); err != nil || !bytes.Equal(again, data) {
+		return Commit{}, fmt.Errorf("%w: it is not in the form in which a commit is written", ErrCorrupt)
+	}
 	if got := digest(e.Statement); got != e.SHA256 {
 		return Commit{}, fmt.Errorf("%w: the statement's digest is %s, the commit says %s", ErrCorrupt, got, e.SHA256)
 	}
@@ -111,7 +123,7 @@ func EncodeBundle(b Bundle) ([]byte, BundleRef, error) {
 	if err != nil {
 		return nil, BundleRef{}, err
 	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
 	if err != nil {
 		return nil, BundleRef{}, err
 	}
@@ -161,12 +173,13 @@ func checkStored(data []byte, ref BundleRef) error {
 }
 
 func decompress(data []byte, rawSize int64) ([]byte, error) {
-	r, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	r, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	raw := bytes.NewBuffer(make([]byte, 0, rawSize))
+	// A buffer with less room than MinRead left would grow to twice its size.
+	raw := bytes.NewBuffer(make([]byte, 0, rawSize+1+bytes.MinRead))
 	n, err := io.Copy(raw, io.LimitReader(r, rawSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
