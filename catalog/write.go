@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Begin writes the journal entry of a run. Creation is conditional, so the
@@ -102,6 +103,7 @@ func (c *Catalog) close(ctx context.Context, commit Commit, survey []Presence) (
 		return Commit{}, err
 	}
 	commit.Previous = previous
+	commit.Reasons = firstReasons(commit.Reasons)
 	data, err := EncodeCommit(commit)
 	if err != nil {
 		return Commit{}, err
@@ -114,6 +116,28 @@ func (c *Catalog) close(ctx context.Context, commit Commit, survey []Presence) (
 		return Commit{}, fmt.Errorf("write commit: %w", err)
 	}
 	return commit, nil
+}
+
+const (
+	mostReasons   = 100
+	longestReason = 1000 // bytes
+)
+
+// firstReasons cuts reasons to what a commit has room for: one that is larger
+// than commitLimit could never be read again, nor could any run of its plan
+// commit after it. The bundle says of each claim what is wrong with it.
+func firstReasons(reasons []string) []string {
+	var first []string
+	for i, reason := range reasons {
+		if i == mostReasons {
+			return append(first, fmt.Sprintf("and %d more", len(reasons)-i))
+		}
+		if len(reason) > longestReason {
+			reason = strings.ToValidUTF8(reason[:longestReason], "") + "…"
+		}
+		first = append(first, reason)
+	}
+	return first
 }
 
 // previous finds the newest commit of the same plan in survey and digests it.
