@@ -188,8 +188,8 @@ func fillWithOddFiles(t *testing.T, folder string) {
 	check(syscall.Mkfifo(in("fifo"), 0o620))
 	sparse := must[*os.File](t)(os.Create(in("sparse")))
 	check(errors.Join(
-		func() error { _, err := sparse.WriteAt([]byte("middle"), 4<<20); return err }(),
-		sparse.Truncate(16<<20), sparse.Close()))
+		func() error { _, err := sparse.WriteAt([]byte("middle"), 1<<20); return err }(),
+		sparse.Truncate(4<<20), sparse.Close()))
 	check(os.WriteFile(in("setuid"), []byte("#!"), 0o700))
 	check(os.Chmod(in("setuid"), 0o755|os.ModeSetuid))
 	if os.Geteuid() == 0 {
@@ -302,8 +302,33 @@ func TestRacingCreatesOfOneNameMakeOneThing(t *testing.T) {
 	}
 }
 
+func TestCreatesAndDeletesOfOneNameNeverCollide(t *testing.T) {
+	region := newRegion(t)
+	_, east := serve(t, region, disks.Options{Cluster: "east"})
+	_, west := serve(t, region, disks.Options{Cluster: "west"})
+	var all sync.WaitGroup
+	for i := range 8 {
+		c := []client{east, west}[i%2]
+		all.Go(func() {
+			for range 25 {
+				created, err := c.CreateVolume(t.Context(), createRequest("data"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = c.DeleteVolume(t.Context(), &csi.DeleteVolumeRequest{VolumeId: created.GetVolume().GetVolumeId()})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	expectEmpty(t, region)
+}
+
 func TestDisksAppearWhole(t *testing.T) {
-	const files, copies = 100, 10
+	const files, copies = 40, 10
 	region := newRegion(t)
 	_, c := serve(t, region, disks.Options{Cluster: "east"})
 	disk := create(t, c, createRequest("data"))
