@@ -150,7 +150,7 @@ func (r *Runner) awaitGone(ctx context.Context, ours sets.Set[string]) error {
 			return false, apierrors.FromObject(event.Object)
 		}
 		if !ours.Has(refOf(content)) {
-			return left.Len() == 0, nil
+			return false, nil
 		}
 		if event.Type == watch.Deleted {
 			left.Delete(content.Name)
@@ -159,15 +159,15 @@ func (r *Runner) awaitGone(ctx context.Context, ours sets.Set[string]) error {
 		left.Insert(content.Name)
 		return false, r.deleteContent(ctx, content)
 	}
-	noneAtFirst := func(store cache.Store) (bool, error) {
+	atFirst := func(store cache.Store) (bool, error) {
 		for _, object := range store.List() {
-			if ours.Has(refOf(object.(*snapshotv1.VolumeSnapshotContent))) {
-				return false, nil
+			if content := object.(*snapshotv1.VolumeSnapshotContent); ours.Has(refOf(content)) {
+				left.Insert(content.Name)
 			}
 		}
-		return true, nil
+		return left.Len() == 0, nil
 	}
-	err := until(ctx, r.allContents(), &snapshotv1.VolumeSnapshotContent{}, noneAtFirst, observe)
+	err := until(ctx, r.allContents(), &snapshotv1.VolumeSnapshotContent{}, atFirst, observe)
 	if err != nil {
 		return fmt.Errorf("wait for VolumeSnapshotContents %v to go: %w", sets.List(left), err)
 	}

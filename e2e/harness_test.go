@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -247,13 +246,7 @@ func (w *world) start(args ...string) *started {
 	return s
 }
 
-// interrupt sends what Ctrl-C sends, and waits for the end.
-func (s *started) interrupt() result {
-	s.w.t.Helper()
-	s.w.must(s.cmd.Process.Signal(syscall.SIGINT))
-	return s.wait()
-}
-
+// kill sends SIGKILL, and waits for the end.
 func (s *started) kill() result {
 	s.w.t.Helper()
 	s.w.must(s.cmd.Process.Kill())
