@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -117,9 +116,7 @@ const contentions = 50
 func contend(t *testing.T, dir, cluster, disk string) {
 	region := must[*disks.Region](t)(disks.OpenRegion(dir))
 	addNode(t, region, cluster, "node-0")
-	server := must[*disks.Server](t)(disks.Serve(region, disks.Options{Socket: filepath.Join(dir, cluster+".sock"), Cluster: cluster}))
-	defer server.Stop()
-	c := dial(t, filepath.Join(dir, cluster+".sock"))
+	_, c := serve(t, region, disks.Options{Cluster: cluster})
 	for held := 0; held < contentions; {
 		err := attach(t, c, disk, "node-0", singleWriter)
 		switch status.Code(err) {

@@ -14,34 +14,34 @@ import (
 	"hawser.dev/hawser/e2e/disks"
 )
 
-// accessTypeVariable tells a child process of the test which kind of volume
-// to run the suite with: ginkgo runs one suite per process.
+// accessTypeVariable makes a child process of the test run the suite with one
+// type of volume: ginkgo runs a suite once per process.
 const accessTypeVariable = "HAWSER_SANITY_ACCESS_TYPE"
 
-func TestDriverPassesTheSanitySuiteWithFilesystemVolumes(t *testing.T) {
-	accessType := os.Getenv(accessTypeVariable)
-	if accessType == "" {
-		accessType = "mount"
+func TestDriverPassesTheSanitySuite(t *testing.T) {
+	if accessType := os.Getenv(accessTypeVariable); accessType != "" {
+		runSanity(t, accessType)
+		return
 	}
-	runSanity(t, accessType)
-}
-
-func TestDriverPassesTheSanitySuiteWithBlockVolumes(t *testing.T) {
-	if os.Geteuid() == 0 {
-		if _, err := os.Stat("/dev/loop-control"); err != nil {
-			t.Skipf("no loop devices here: %v", err)
-		}
-	}
-	child := exec.Command(os.Args[0], "-test.run=^TestDriverPassesTheSanitySuiteWithFilesystemVolumes$", "-test.v")
-	child.Env = append(os.Environ(), accessTypeVariable+"=block")
-	output, err := child.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	for line := range strings.Lines(string(output)) {
-		if strings.Contains(line, "Specs in") || strings.Contains(line, "Skipped") {
-			t.Log(strings.TrimSpace(line))
-		}
+	for _, accessType := range []string{"mount", "block"} {
+		t.Run(accessType, func(t *testing.T) {
+			if _, err := os.Stat("/dev/loop-control"); err != nil && accessType == "block" && disks.CanMount() {
+				t.Skipf("no loop devices here: %v", err)
+			}
+			child := exec.Command(os.Args[0], "-test.run=^TestDriverPassesTheSanitySuite$", "-test.v", "-ginkgo.no-color")
+			child.Env = append(os.Environ(), accessTypeVariable+"="+accessType)
+			output, err := child.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			for line := range strings.SplitSeq(string(output), "\n") {
+				if _, skipped, ok := strings.Cut(line, "Skipped: "); ok {
+					t.Log("not run:", skipped)
+				} else if strings.HasPrefix(line, "Ran ") || strings.HasPrefix(line, "SUCCESS") {
+					t.Log(line)
+				}
+			}
+		})
 	}
 }
 
@@ -51,8 +51,9 @@ func runSanity(t *testing.T, accessType string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	socket := newSocket(t)
 	server, err := disks.Serve(region, disks.Options{
-		Socket:  filepath.Join(dir, "csi.sock"),
+		Socket:  socket,
 		Cluster: "sanity",
 		Node:    "node-0",
 		Zone:    "zone-a",
@@ -63,7 +64,7 @@ func runSanity(t *testing.T, accessType string) {
 	defer server.Stop()
 
 	config := sanity.NewTestConfig()
-	config.Address = filepath.Join(dir, "csi.sock")
+	config.Address = socket
 	config.TargetPath = filepath.Join(dir, "target")
 	config.StagingPath = filepath.Join(dir, "staging")
 	config.TestVolumeAccessType = accessType

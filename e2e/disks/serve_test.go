@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -25,7 +25,17 @@ type client struct {
 	csi.NodeClient
 }
 
-var sockets atomic.Int64
+// newSocket returns a path for a socket: it must be short, and the folder of a
+// test has the test's name.
+func newSocket(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "csi-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "csi.sock")
+}
 
 func newRegion(t testing.TB) *disks.Region {
 	t.Helper()
@@ -40,7 +50,7 @@ func newRegion(t testing.TB) *disks.Region {
 // runs.
 func serve(t testing.TB, region *disks.Region, options disks.Options) (*disks.Server, client) {
 	t.Helper()
-	options.Socket = filepath.Join(region.Dir(), fmt.Sprintf("csi-%d.sock", sockets.Add(1)))
+	options.Socket = newSocket(t)
 	server, err := disks.Serve(region, options)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +198,7 @@ func doubleHolds(events []disks.AttachmentEvent) []disks.AttachmentEvent {
 
 func TestServeRefusesWhatCannotWork(t *testing.T) {
 	region := newRegion(t)
-	socket := filepath.Join(region.Dir(), "csi.sock")
+	socket := newSocket(t)
 	server, err := disks.Serve(region, disks.Options{Socket: socket, Cluster: "a"})
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +219,7 @@ func TestServeRefusesWhatCannotWork(t *testing.T) {
 
 func TestServerTakesTheSocketOfAKilledOne(t *testing.T) {
 	region := newRegion(t)
-	socket := filepath.Join(region.Dir(), "csi.sock")
+	socket := newSocket(t)
 	leaveDeadSocket(t, socket)
 	server, err := disks.Serve(region, disks.Options{Socket: socket, Cluster: "a"})
 	if err != nil {
