@@ -37,6 +37,8 @@ var all = []tool{
 	{name: "csi-provisioner", module: "kubernetes", pkg: "github.com/kubernetes-csi/external-provisioner/v5/cmd/csi-provisioner"},
 	{name: "csi-attacher", module: "kubernetes", pkg: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher"},
 	{name: "kubectl", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kubectl", flags: kubernetesFlags, rare: true},
+	{name: "kubelet", module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/kubelet", flags: kubernetesFlags, rare: true},
+	{name: "coredns", module: "dns", pkg: "hawser.dev/hawser/e2e/tools/dns", rare: true},
 	{name: "versitygw", module: "s3", pkg: "github.com/versity/versitygw/cmd/versitygw"},
 	{name: "staticcheck", module: "lint", pkg: "honnef.co/go/tools/cmd/staticcheck"},
 	{name: "minio", module: "minio", pkg: "github.com/minio/minio", rare: true},
@@ -80,8 +82,9 @@ func Paths(ctx context.Context, names ...string) (map[string]string, error) {
 }
 
 // Build builds what is missing or out of date of the given tools and groups.
-// A group is a module (kubernetes, s3, lint, minio). Without names it is all
-// groups. A tool that few need (kubectl, minio) is left out unless it is named.
+// A group is a module (kubernetes, dns, s3, lint, minio). Without names it is all
+// groups. A tool that few need (kubectl, kubelet, coredns, minio) is left out
+// unless it is named.
 func Build(ctx context.Context, names ...string) error {
 	wanted, err := expand(names)
 	if err != nil {
