@@ -71,9 +71,9 @@ func note(seen map[string]*Presence, key string) {
 		present().Settled = true
 	case kind == "journal" && rest == "":
 		present().Journal = true
-	case kind == "points" && rest == "bundle":
+	case kind == "points" && rest == "bundle" && !settled:
 		present().Bundle = true
-	case kind == "points" && rest == "commit":
+	case kind == "points" && rest == "commit" && !settled:
 		present().Commit = true
 	}
 }
