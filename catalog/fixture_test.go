@@ -187,7 +187,12 @@ func reseal(t *testing.T, data []byte, change func(statement map[string]any)) []
 	if raw, err = json.Marshal(statement); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Appendf(nil, `{"format":1,"sha256":%q,"statement":%s,"signatures":[]}`, digest(raw), raw)
+	return seal(raw)
+}
+
+// seal returns a commit's object around the bytes of a statement.
+func seal(statement []byte) []byte {
+	return fmt.Appendf(nil, `{"format":1,"sha256":%q,"statement":%s,"signatures":[]}`, digest(statement), statement)
 }
 
 // compress returns raw as a bundle's object and what a true commit says of it.
