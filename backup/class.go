@@ -100,11 +100,15 @@ func ensureClass(ctx context.Context, client snapshotclient.Interface, inv *Inve
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	got, err := client.SnapshotV1().VolumeSnapshotClasses().Get(ctx, want.Name, metav1.GetOptions{})
+	// Another run made it since. A list needs no right that was not needed yet.
+	list, err := client.SnapshotV1().VolumeSnapshotClasses().List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + want.Name})
 	if err != nil {
 		return err
 	}
-	return sameClass(*got, want)
+	if len(list.Items) != 1 {
+		return fmt.Errorf("VolumeSnapshotClass %s comes and goes; run the backup again", want.Name)
+	}
+	return sameClass(list.Items[0], want)
 }
 
 func sameClass(got snapshotv1.VolumeSnapshotClass, want *snapshotv1.VolumeSnapshotClass) error {

@@ -117,6 +117,7 @@ type world struct {
 	store     string // URL
 	env       []string
 	hawserBin string
+	counted   budget // requests counted so far; see spent
 }
 
 // newWorld gives a test its own namespace in the shared cluster, and its own
