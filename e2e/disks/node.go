@@ -14,7 +14,7 @@ import (
 )
 
 // node is the node service: it shows disks that are attached to its node.
-// kubelet learns of it by registration, which the node harness does.
+// kubelet learns of it by Server.Register.
 type node struct {
 	csi.UnimplementedNodeServer
 	region  *Region
