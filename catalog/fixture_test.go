@@ -66,16 +66,34 @@ func newCommit(cluster, plan string, n int) catalog.Commit {
 // newBundle is a small bundle that uses every field.
 func newBundle() catalog.Bundle {
 	claim := catalog.ClaimKey{Namespace: "shop", Name: "redis-pvc-redis-0"}
-	object := func(kind string, spec map[string]any) unstructured.Unstructured {
-		return unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "v1", "kind": kind, "metadata": map[string]any{"name": "redis-pvc-redis-0", "namespace": "shop"}, "spec": spec,
-		}}
-	}
 	return catalog.Bundle{
-		Objects: []unstructured.Unstructured{
-			object("PersistentVolume", map[string]any{"capacity": map[string]any{"storage": "1Gi"}, "csi": map[string]any{"driver": "hostpath.csi.k8s.io", "volumeHandle": "disk-1"}}),
-			object("PersistentVolumeClaim", map[string]any{"volumeName": "pvc-1", "accessModes": []any{"ReadWriteOnce"}}),
-		},
+		Objects: []unstructured.Unstructured{{Object: map[string]any{
+			"apiVersion": "v1", "kind": "PersistentVolume",
+			"metadata": map[string]any{
+				"name": "pvc-1", "uid": "9d1d2f5e-0000-4000-8000-000000000001", "resourceVersion": "1001",
+				"annotations": map[string]any{"pv.kubernetes.io/provisioned-by": "hostpath.csi.k8s.io"},
+				"finalizers":  []any{"kubernetes.io/pv-protection"},
+			},
+			"spec": map[string]any{
+				"accessModes": []any{"ReadWriteOnce"}, "capacity": map[string]any{"storage": "1Gi"}, "storageClassName": "fast",
+				"claimRef": map[string]any{
+					"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claim.Namespace, "name": claim.Name,
+					"uid": "9d1d2f5e-0000-4000-8000-000000000002", "resourceVersion": "1002",
+				},
+				"csi": map[string]any{"driver": "hostpath.csi.k8s.io", "volumeHandle": "disk-1"}, "persistentVolumeReclaimPolicy": "Delete",
+			},
+		}}, {Object: map[string]any{
+			"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+			"metadata": map[string]any{
+				"namespace": claim.Namespace, "name": claim.Name, "uid": "9d1d2f5e-0000-4000-8000-000000000002", "resourceVersion": "1003",
+				"labels":      map[string]any{"app": "redis"},
+				"annotations": map[string]any{"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes"},
+			},
+			"spec": map[string]any{
+				"accessModes": []any{"ReadWriteOnce"}, "resources": map[string]any{"requests": map[string]any{"storage": "1Gi"}},
+				"storageClassName": "fast", "volumeName": "pvc-1",
+			},
+		}}},
 		Volumes: []catalog.Volume{{
 			Claim: claim, PersistentVolume: "pvc-1", Driver: "hostpath.csi.k8s.io", VolumeHandle: "disk-1", Capacity: "1Gi", Request: "1Gi",
 			StorageClass: "fast", ReclaimBefore: "Delete", ReclaimAfter: "Retain",
