@@ -18,7 +18,9 @@ import (
 // as soon as what it needs is there.
 func (c *Cluster) bringUp(ctx context.Context, binaries map[string]string) error {
 	run := func(ctx context.Context, name string) error {
-		return c.launch(ctx, c.newComponent(name, binaries[name]))
+		k := c.newComponent(name, binaries[name], c.args(name))
+		k.healthy = c.healthCheck(name)
+		return c.launch(ctx, k)
 	}
 	if err := run(ctx, etcd); err != nil {
 		return err
@@ -72,18 +74,15 @@ func (c *Cluster) bringUpStorage(ctx context.Context, run func(ctx context.Conte
 
 // newComponent describes a component of this cluster. Its home is the cluster's
 // folder, so that no file of the user's changes what it does.
-func (c *Cluster) newComponent(name, binary string) *component {
-	return &component{
-		program: program{
-			name:   name,
-			binary: binary,
-			args:   c.args(name),
-			dir:    c.opts.Dir,
-			env:    []string{"HOME=" + c.opts.Dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()},
-			log:    filepath.Join(c.opts.LogDir, name+".log"),
-		},
-		healthy: c.healthCheck(name),
-	}
+func (c *Cluster) newComponent(name, binary string, args []string) *component {
+	return &component{program: program{
+		name:   name,
+		binary: binary,
+		args:   args,
+		dir:    c.opts.Dir,
+		env:    []string{"HOME=" + c.opts.Dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()},
+		log:    filepath.Join(c.opts.LogDir, name+".log"),
+	}}
 }
 
 // healthCheck returns how to ask a component whether it is well. kwok is well

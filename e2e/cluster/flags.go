@@ -111,6 +111,8 @@ func (c *Cluster) apiServerArgs() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--allow-privileged=true",
 		"--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-client-certificate="+c.pki.kubeletCert(),
+		"--kubelet-client-key="+c.pki.kubeletKey(),
 		"--shutdown-send-retry-after", // a stop takes 2 s, not the minute that open watches may last
 	)
 	if c.opts.Audit {

@@ -29,6 +29,8 @@ type pki struct {
 func (p *pki) caFile() string         { return filepath.Join(p.dir, "ca.crt") }
 func (p *pki) serverCert() string     { return filepath.Join(p.dir, "server.crt") }
 func (p *pki) serverKey() string      { return filepath.Join(p.dir, "server.key") }
+func (p *pki) kubeletCert() string    { return filepath.Join(p.dir, "kubelet-client.crt") }
+func (p *pki) kubeletKey() string     { return filepath.Join(p.dir, "kubelet-client.key") }
 func (p *pki) serviceAccount() string { return filepath.Join(p.dir, "service-account.key") }
 
 // newPKI makes the authority, and in dir the files that components read.
@@ -49,6 +51,10 @@ func newPKI(dir string) (*pki, error) {
 	if err != nil {
 		return nil, err
 	}
+	kubeletCert, kubeletKey, err := p.client(apiServer, nil) // what a kubelet knows the API server by
+	if err != nil {
+		return nil, err
+	}
 	_, serviceAccount, err := newKey()
 	if err != nil {
 		return nil, fmt.Errorf("make the key of service accounts: %w", err)
@@ -57,6 +63,8 @@ func newPKI(dir string) (*pki, error) {
 		p.caFile():         p.ca,
 		p.serverCert():     cert,
 		p.serverKey():      key,
+		p.kubeletCert():    kubeletCert,
+		p.kubeletKey():     kubeletKey,
 		p.serviceAccount(): serviceAccount,
 	} {
 		if err := os.WriteFile(file, data, 0o600); err != nil {

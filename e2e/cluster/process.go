@@ -18,6 +18,8 @@ type program struct {
 	dir    string // working directory
 	env    []string
 	log    string // file that its output is appended to
+
+	namespaces uintptr // of Linux that it begins in, as CLONE_NEWPID
 }
 
 // A process is a program that was started.
@@ -45,6 +47,11 @@ func (p program) start() (*process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(cmd.SysProcAttr)
+	if p.namespaces != 0 {
+		if err := enterNamespaces(cmd.SysProcAttr, p.namespaces); err != nil {
+			return nil, fmt.Errorf("start %s: %w", p.name, err)
+		}
+	}
 	fork(func() { err = cmd.Start() })
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)

@@ -27,6 +27,5 @@
 //
 // What it leaves to others: sizes are recorded, not enforced, except for raw
 // block disks. Nothing is synced to the medium, so a power cut may lose what a
-// killed process may not.
-// Linux only.
+// killed process may not. Linux only.
 package disks
