@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
@@ -24,6 +25,7 @@ type Stage string
 
 const (
 	StageProtect  Stage = "protect"  // its volume is Retain
+	StageQuiesce  Stage = "quiesce"  // a hook makes its Pod quiet
 	StageSnapshot Stage = "snapshot" // its snapshot is being taken
 	StageReady    Stage = "ready"    // its snapshot is ready
 	StageFailed   Stage = "failed"   // it has no snapshot, or is not in the point
@@ -37,12 +39,13 @@ type Event struct {
 	At      time.Time
 }
 
-// Runner makes restore points of one cluster. Its fields but Report and Log
-// are required.
+// Runner makes restore points of one cluster. Its fields but Exec, Report and
+// Log are required.
 type Runner struct {
 	Kubernetes kubernetes.Interface
 	Dynamic    dynamic.Interface
 	Snapshots  snapshotclient.Interface
+	Exec       Executor // runs hooks; nil: a Pod that asks for hooks gets no snapshot
 	Catalog    *catalog.Catalog
 	// ClusterName is for people; the cluster's identity is read from it.
 	ClusterName string
@@ -59,6 +62,7 @@ type Request struct {
 	Select    Selection
 	Include   Include
 	Snapshot  SnapshotPolicy
+	Hooks     []Hook // the first that selects a Pod is its hook
 }
 
 // SnapshotPolicy says how snapshots are taken.
@@ -96,8 +100,11 @@ type run struct {
 	objects objectSet
 	volumes []catalog.Volume
 	skipped []catalog.Skip
-	reasons []string // why the point is partial
 	counts  catalog.Counts
+
+	mu      sync.Mutex // guards what hooks may add to side by side
+	reasons []string   // why the point is partial
+	notes   []string   // what else to know of it
 }
 
 // Run makes one restore point and returns its commit, whose Outcome may be
@@ -287,7 +294,7 @@ func (r *run) finish(ctx context.Context) (catalog.Commit, error) {
 	commit := catalog.Commit{
 		Point: r.point, Cluster: r.cluster, Plan: r.request.Plan,
 		Scheduled: r.request.Scheduled.UTC(), Started: r.started, Committed: now,
-		Outcome: outcome, Reasons: r.reasons, Counts: r.counts, Writer: r.Writer,
+		Outcome: outcome, Reasons: r.reasons, Notes: r.notes, Counts: r.counts, Writer: r.Writer,
 	}
 	bundle := catalog.Bundle{Objects: r.objects.objects, Volumes: r.volumes, Skipped: r.skipped}
 	return r.Catalog.Commit(ctx, commit, bundle, r.survey)

@@ -2,42 +2,45 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"hawser.dev/hawser/catalog"
+)
+
+const (
+	// parallel is how many requests are under way at once.
+	parallel = 16
+	// parallelHooks is how many workloads are quiesced at once: the more, the
+	// longer each waits for its snapshots while it may not write.
+	parallelHooks = 4
 )
 
 // takeSnapshots takes a snapshot of every volume whose driver can, fills in
 // the records, and removes the snapshots that failed.
 func (r *run) takeSnapshots(ctx context.Context) error {
-	wanted, err := r.classes(ctx)
+	all, err := r.aim(ctx)
 	if err != nil {
 		return err
 	}
-	failed, err := r.createSnapshots(ctx, wanted)
-	if err != nil {
+	if err := r.shoot(ctx, all); err != nil {
 		return err
 	}
-	waiting := map[string]catalog.ClaimKey{}
-	for i := range wanted {
-		if failed[i] == nil {
-			claim := r.volumes[i].Claim
-			waiting[claim.Namespace+"/"+snapshotName(r.point, claim)] = claim
-		}
-	}
-	done, err := r.awaitSnapshots(ctx, waiting, r.request.Snapshot.Timeout)
+	contents, err := r.boundContents(ctx, all)
 	if err != nil {
-		return err
-	}
-	if err := r.fillSnapshots(ctx, wanted, failed, done); err != nil {
 		return err
 	}
 	var leftover []catalog.IntentSnapshot
-	for i := range wanted {
-		if claim := r.volumes[i].Claim; r.volumes[i].Snapshot == nil {
-			leftover = append(leftover, catalog.IntentSnapshot{Claim: claim, Name: snapshotName(r.point, claim)})
+	for _, shot := range all {
+		if err := r.fill(shot, contents); err != nil {
+			r.problem(shot.volume, err)
+			leftover = append(leftover, catalog.IntentSnapshot{Claim: shot.volume.Claim, Name: shot.name})
 		}
 	}
 	return r.discard(ctx, r.point, leftover)
@@ -52,23 +55,23 @@ func (r *run) namespace() string {
 }
 
 // problem records why a volume has no snapshot.
-func (r *run) problem(i int, err error) {
-	v := &r.volumes[i]
+func (r *run) problem(v *catalog.Volume, err error) {
 	v.Problem = err.Error()
 	r.reasons = append(r.reasons, fmt.Sprintf("claim %s: no snapshot, good for reattaching only: %v", v.Claim, err))
 	r.report(v.Claim, StageFailed, err.Error())
 }
 
-// classes finds the snapshot class of each volume, by index, and makes sure
-// that it exists. A volume whose driver has none gets no snapshot.
-func (r *run) classes(ctx context.Context) (map[int]string, error) {
+// aim finds the snapshot class of each volume, and makes sure that it exists.
+// A volume whose driver has none gets no snapshot.
+func (r *run) aim(ctx context.Context) ([]*shot, error) {
 	type answer struct {
 		class string
 		err   error
 	}
 	byDriver := map[string]answer{}
-	wanted := map[int]string{}
-	for i, v := range r.volumes {
+	var all []*shot
+	for i := range r.volumes {
+		v := &r.volumes[i]
 		got, known := byDriver[v.Driver]
 		if !known {
 			source, err := chooseClass(r.inv, v.Driver, r.request.Snapshot.Classes[v.Driver])
@@ -83,42 +86,101 @@ func (r *run) classes(ctx context.Context) (map[int]string, error) {
 			byDriver[v.Driver] = got
 		}
 		if got.err != nil {
-			r.problem(i, got.err)
+			r.problem(v, got.err)
 			continue
 		}
-		wanted[i] = got.class
+		all = append(all, &shot{volume: v, name: snapshotName(r.point, v.Claim), class: got.class})
 	}
-	return wanted, nil
+	return all, nil
 }
 
-// fillSnapshots writes into the records what became of each snapshot.
-func (r *run) fillSnapshots(ctx context.Context, wanted map[int]string, failed map[int]error, done ready) error {
-	contents, err := r.boundContents(ctx, done)
-	if err != nil {
+// shoot takes the snapshots: those of Pods with hooks while the Pods are
+// quiet, the others at once. It returns when each is ready or will not be.
+func (r *run) shoot(ctx context.Context, all []*shot) error {
+	if len(all) == 0 {
+		return nil
+	}
+	s := newShots(all, r.request.Snapshot.Timeout, r.report)
+	slots := semaphore.NewWeighted(parallel)
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.follow(gctx, r) })
+	groups, rest := groupByHooks(all, findHooks(r.inv.Pods, r.volumes, r.request.Hooks))
+	group.Go(func() error { return r.create(gctx, s, slots, rest) })
+	quieted, qctx := errgroup.WithContext(gctx)
+	quieted.SetLimit(parallelHooks)
+	for _, g := range groups {
+		quieted.Go(func() error { return r.shootQuietly(qctx, s, slots, g) })
+	}
+	return errors.Join(quieted.Wait(), group.Wait())
+}
+
+// create creates the VolumeSnapshots. It fails only if the run is to end; a
+// shot that fails alone is dropped.
+func (r *run) create(ctx context.Context, s *shots, slots *semaphore.Weighted, some []*shot) error {
+	group, gctx := errgroup.WithContext(ctx)
+	for _, shot := range some {
+		if err := slots.Acquire(gctx, 1); err != nil {
+			break // the group, or the end of ctx, says why
+		}
+		group.Go(func() error {
+			defer slots.Release(1)
+			claim := shot.volume.Claim
+			_, err := r.Snapshots.SnapshotV1().VolumeSnapshots(claim.Namespace).Create(gctx, newSnapshot(r.point, claim, shot.class), metav1.CreateOptions{})
+			if err == nil {
+				r.report(claim, StageSnapshot, "snapshot requested")
+				return nil
+			}
+			err = fmt.Errorf("create VolumeSnapshot for claim %s: %w", claim, err)
+			if fatal(err) || gctx.Err() != nil {
+				return err
+			}
+			s.drop(shot, err)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
-	for i := range r.volumes {
-		if _, ok := wanted[i]; !ok {
-			continue
-		}
-		key := r.volumes[i].Claim.Namespace + "/" + snapshotName(r.point, r.volumes[i].Claim)
-		snapshot := done.snapshots[key]
-		switch {
-		case failed[i] != nil:
-			r.problem(i, failed[i])
-		case snapshot != nil:
-			record, err := finished(snapshot, contents[*snapshot.Status.BoundVolumeSnapshotContentName])
-			if err != nil {
-				r.problem(i, err)
-				continue
-			}
-			r.volumes[i].Snapshot = record
-			r.counts.Snapshots++
-		case done.lastError[key] != "":
-			r.problem(i, fmt.Errorf("VolumeSnapshot %s fails: %s", key, done.lastError[key]))
-		default:
-			r.problem(i, fmt.Errorf("VolumeSnapshot %s is not ready after %s; see `kubectl describe volumesnapshot`, the logs of snapshot-controller and csi-snapshotter, or raise snapshot.timeout", key, r.request.Snapshot.Timeout))
+	return context.Cause(ctx)
+}
+
+// boundContents reads the VolumeSnapshotContents of ready snapshots, by name,
+// with one list.
+func (r *run) boundContents(ctx context.Context, all []*shot) (map[string]*snapshotv1.VolumeSnapshotContent, error) {
+	contents := map[string]*snapshotv1.VolumeSnapshotContent{}
+	bound := sets.New[string]()
+	for _, shot := range all {
+		if shot.snapshot != nil {
+			bound.Insert(*shot.snapshot.Status.BoundVolumeSnapshotContentName)
 		}
 	}
-	return nil
+	if bound.Len() == 0 {
+		return contents, nil
+	}
+	return contents, listContents(ctx, r.Snapshots, func(content *snapshotv1.VolumeSnapshotContent) error {
+		if bound.Has(content.Name) {
+			contents[content.Name] = content
+		}
+		return nil
+	})
+}
+
+// fill writes a finished snapshot into its volume's record, or says why there
+// is none.
+func (r *run) fill(shot *shot, contents map[string]*snapshotv1.VolumeSnapshotContent) error {
+	switch {
+	case shot.snapshot != nil:
+		record, err := finished(shot.snapshot, contents[*shot.snapshot.Status.BoundVolumeSnapshotContentName])
+		if err != nil {
+			return err
+		}
+		shot.volume.Snapshot = record
+		r.counts.Snapshots++
+		return nil
+	case shot.err != nil:
+		return shot.err
+	case shot.lastError != "":
+		return fmt.Errorf("VolumeSnapshot %s fails: %s", shot.key(), shot.lastError)
+	}
+	return fmt.Errorf("VolumeSnapshot %s is not ready after %s; see `kubectl describe volumesnapshot`, the logs of snapshot-controller and csi-snapshotter, or raise snapshot.timeout", shot.key(), r.request.Snapshot.Timeout)
 }

@@ -98,6 +98,7 @@ type Commit struct {
 	Committed time.Time  `json:"committed"`
 	Outcome   Outcome    `json:"outcome"`
 	Reasons   []string   `json:"reasons,omitempty"` // why it is partial or abandoned
+	Notes     []string   `json:"notes,omitempty"`   // what to know of it besides
 	Counts    Counts     `json:"counts"`
 	Bundle    *BundleRef `json:"bundle,omitempty"` // nil if abandoned
 	Previous  *CommitRef `json:"previous,omitempty"`
@@ -196,6 +197,7 @@ const (
 	SkipNotCSI       SkipReason = "not-csi"        // in-tree or other non-CSI volume
 	SkipNotCovered   SkipReason = "not-covered"    // emptyDir, hostPath, inline CSI … of a Pod
 	SkipNotFound     SkipReason = "not-found"      // referenced, but not in the cluster
+	SkipNotSelected  SkipReason = "not-selected"   // a claim of a captured workload that the selection leaves out
 	SkipNotAsked     SkipReason = "not-asked"      // Secrets, unless asked for
 	SkipNotSupported SkipReason = "not-supported"  // a kind Hawser does not capture
 	SkipTerminating  SkipReason = "terminating"    // being deleted

@@ -36,7 +36,10 @@ The volumes of the claims become Retain and stay so; a CSI snapshot is taken of
 each; the specs of claims, volumes and workloads go to the store. The point
 exists when all of that is done and was read back. If some claims fail the
 point is partial, the others stand, and the exit code is 3. Ctrl-C makes no
-point, and removes the snapshots that were taken.`,
+point, and removes the snapshots that were taken.
+
+A Pod can ask for hooks by annotations: hawser.dev/pre-hook runs in it before
+the snapshots of its volumes, hawser.dev/post-hook as soon as they are cut.`,
 		Example: `  # Everything that has claims in namespace shop
   hawser backup -n shop
 
@@ -118,7 +121,7 @@ func (a *app) backup(ctx context.Context, cfg config.Config, request backup.Requ
 	progress := a.newProgress()
 	defer progress.close()
 	runner := &backup.Runner{
-		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots, Catalog: cat,
+		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots, Exec: c.exec, Catalog: cat,
 		ClusterName: cfg.Cluster.Name, Writer: writer(), Now: a.now, Log: a.log,
 		Report: func(e backup.Event) {
 			done := e.Stage == backup.StageReady || e.Stage == backup.StageFailed || request.Snapshot.Skip

@@ -6,6 +6,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"hawser.dev/hawser/backup"
 	"hawser.dev/hawser/config"
 )
 
@@ -15,6 +16,7 @@ type clients struct {
 	kubernetes kubernetes.Interface
 	dynamic    dynamic.Interface
 	snapshots  snapshotclient.Interface
+	exec       backup.Executor
 }
 
 // connect makes the clients that flags and configuration ask for. It sends
@@ -38,5 +40,6 @@ func (a *app) connect(cfg config.Config) (clients, error) {
 	if c.snapshots, err = snapshotclient.NewForConfigAndClient(rc, http); err != nil {
 		return clients{}, usage(err)
 	}
+	c.exec = backup.NewExecutor(rc, c.kubernetes)
 	return c, nil
 }
