@@ -96,15 +96,16 @@ func reattached(point *catalog.RestorePoint, plan *Plan) ([]catalog.Volume, map[
 // onlyNamespace is the one namespace that the request concerns, or "".
 func onlyNamespace(point *catalog.RestorePoint, request Request) string {
 	only := ""
-	for _, v := range point.Bundle.Volumes {
-		p := planner{point: point, request: request}
-		if !p.wantsNamespace(v.Claim.Namespace) {
+	p := planner{request: request}
+	for _, object := range point.Bundle.Objects {
+		namespace := object.GetNamespace()
+		if namespace == "" || !p.wantsNamespace(namespace) {
 			continue
 		}
-		if only != "" && only != v.Claim.Namespace {
+		if only != "" && only != namespace {
 			return ""
 		}
-		only = v.Claim.Namespace
+		only = namespace
 	}
 	return only
 }
