@@ -68,9 +68,10 @@ func stripService(service *unstructured.Unstructured) {
 	}
 }
 
-// stripPod drops what scheduler and admission wrote into a bare Pod.
+// stripPod drops what scheduler, admission and `kubectl debug` wrote into a bare
+// Pod: the API server refuses ephemeral containers on create.
 func stripPod(pod *unstructured.Unstructured) {
-	for _, field := range []string{"nodeName", "priority"} {
+	for _, field := range []string{"nodeName", "priority", "ephemeralContainers"} {
 		unstructured.RemoveNestedField(pod.Object, "spec", field)
 	}
 	filterNamed(pod.Object, isTokenVolume, "spec", "volumes")
