@@ -219,7 +219,7 @@ func answerOf(a *storagev1.VolumeAttachment) (DiskState, bool) {
 	if failure == nil {
 		return DiskState{}, false
 	}
-	handle := a.Spec.Source.InlineVolumeSpec.CSI.VolumeHandle
+	handle := strings.TrimRight(a.Spec.Source.InlineVolumeSpec.CSI.VolumeHandle, "/")
 	switch code := codeOf(failure); {
 	case code == codes.NotFound && strings.Contains(failure.Message, handle[strings.LastIndex(handle, "/")+1:]):
 		// NOT_FOUND may also mean that the node is not known (CSI specification,
