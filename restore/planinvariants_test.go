@@ -167,7 +167,7 @@ func observedHas(o *Observed, s Step) bool {
 		}
 		return false
 	}
-	return o.exists(s.Kind, s.Namespace, s.Name)
+	return o.find(s.Kind, s.Namespace, s.Name) != nil
 }
 
 // expectRetainPatch checks that a patch keeps a volume that exists, and that

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -71,43 +73,53 @@ func (p *planner) used(object unstructured.Unstructured) bool {
 // createOnly creates what is absent and keeps what exists as it is.
 func (p *planner) createOnly(captured unstructured.Unstructured) Step {
 	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
-	if p.observed.exists(kind, namespace, name) {
+	if existing := p.observed.find(kind, namespace, name); existing != nil {
+		p.refuseDeleted(kind, existing)
 		return keep(kind, namespace, name, "it exists and is left as it is")
 	}
 	return createRaw(bareObject(captured), "as it was at the time of the backup")
 }
 
-func (o *Observed) exists(kind, namespace, name string) bool {
-	has := func(ns, n string) bool { return ns == namespace && n == name }
+// refuseDeleted refuses to keep an object that will soon be gone, and says so.
+func (p *planner) refuseDeleted(kind string, existing metav1.Object) bool {
+	if existing.GetDeletionTimestamp() == nil {
+		return false
+	}
+	p.refuse(kind, existing.GetNamespace(), existing.GetName(), "it is being deleted", "wait until it is gone, then run the restore again")
+	return true
+}
+
+// find returns the existing object of that kind and name, or nil.
+func (o *Observed) find(kind, namespace, name string) metav1.Object {
 	switch kind {
 	case "Namespace":
-		for _, x := range o.Namespaces {
-			if x.Name == name {
-				return true
-			}
-		}
+		return named(o.Namespaces, namespace, name)
 	case "ConfigMap":
-		for _, x := range o.ConfigMaps {
-			if has(x.Namespace, x.Name) {
-				return true
-			}
-		}
+		return named(o.ConfigMaps, namespace, name)
 	case "Secret":
-		for _, x := range o.Secrets {
-			if has(x.Namespace, x.Name) {
-				return true
-			}
-		}
+		return named(o.Secrets, namespace, name)
 	case "Service":
-		for _, x := range o.Services {
-			if has(x.Namespace, x.Name) {
-				return true
-			}
-		}
-	default:
-		return o.workload(kind, namespace, name) != nil
+		return named(o.Services, namespace, name)
+	case "StatefulSet":
+		return named(o.StatefulSets, namespace, name)
+	case "Deployment":
+		return named(o.Deployments, namespace, name)
+	case "Pod":
+		return named(o.Pods, namespace, name)
 	}
-	return false
+	return nil
+}
+
+func named[T any, P interface {
+	*T
+	metav1.Object
+}](items []T, namespace, name string) metav1.Object {
+	for i := range items {
+		if object := P(&items[i]); object.GetNamespace() == namespace && object.GetName() == name {
+			return object
+		}
+	}
+	return nil
 }
 
 // running is how an existing workload stands.
@@ -116,25 +128,13 @@ type running struct {
 }
 
 func (o *Observed) workload(kind, namespace, name string) *running {
-	switch kind {
-	case "StatefulSet":
-		for _, x := range o.StatefulSets {
-			if x.Namespace == namespace && x.Name == name {
-				return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
-			}
-		}
-	case "Deployment":
-		for _, x := range o.Deployments {
-			if x.Namespace == namespace && x.Name == name {
-				return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
-			}
-		}
-	case "Pod":
-		for _, x := range o.Pods {
-			if x.Namespace == namespace && x.Name == name {
-				return &running{wanted: 1, pods: 1}
-			}
-		}
+	switch x := o.find(kind, namespace, name).(type) {
+	case *appsv1.StatefulSet:
+		return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
+	case *appsv1.Deployment:
+		return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
+	case *corev1.Pod:
+		return &running{wanted: 1, pods: 1}
 	}
 	return nil
 }
@@ -145,7 +145,9 @@ func (p *planner) planWorkload(captured unstructured.Unstructured) {
 	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
 	existing := p.observed.workload(kind, namespace, name)
 	if existing != nil {
-		p.keepWorkload(captured, existing)
+		if !p.refuseDeleted(kind, p.observed.find(kind, namespace, name)) {
+			p.keepWorkload(captured, existing)
+		}
 		return
 	}
 	if kind == "StatefulSet" {

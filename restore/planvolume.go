@@ -102,7 +102,7 @@ func (p *planner) planReattach(v catalog.Volume, claim *corev1.PersistentVolumeC
 	if !ok {
 		return
 	}
-	class := p.classFor(v)
+	class, note := p.classFor(v)
 	volume, newClaim, err := Prebind(p.pairs[v.Claim], class)
 	if err != nil {
 		p.refuseClaim(v.Claim, err.Error(), "the point cannot be used for this claim; use an older one")
@@ -117,16 +117,9 @@ func (p *planner) planReattach(v catalog.Volume, claim *corev1.PersistentVolumeC
 		plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "it names its volume already"))
 	} else {
 		newClaim.Spec.VolumeName = plan.VolumeName
-		plan.Steps = append(plan.Steps, create(newClaim, "names PersistentVolume "+plan.VolumeName+classNote(class)))
+		plan.Steps = append(plan.Steps, create(newClaim, "names PersistentVolume "+plan.VolumeName+note))
 	}
 	p.add(plan)
-}
-
-func classNote(class string) string {
-	if class == "" {
-		return `; class "" since the target has no such class of this driver`
-	}
-	return ""
 }
 
 // admitClaim decides whether an existing claim that is not bound to its disk
@@ -191,7 +184,7 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 		return refuse(volume.Name, "its reclaim failed ("+volume.Status.Message+"), so the disk may be half deleted", "look at the disk; if it is whole, make the PersistentVolume Retain and delete the object, then run the restore again; or use --from snapshots")
 	case ref != nil && (ref.Namespace != v.Claim.Namespace || ref.Name != v.Claim.Name):
 		return refuse(volume.Name, fmt.Sprintf("it holds disk %s for another claim, %s/%s", v.VolumeHandle, ref.Namespace, ref.Name), "a disk can serve one claim: delete that claim and this PersistentVolume object first (it must be Retain), or use --from snapshots")
-	case ref != nil && ref.UID == claimUID && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
+	case isReserved(volume, claimUID) && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
 		return keep("PersistentVolume", "", volume.Name, "it is reserved for the claim"), true
 	}
 	patch, err := Rearm(volume, v.Claim, claimUID)
@@ -202,6 +195,14 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 		Action: RearmPV, Kind: "PersistentVolume", Name: volume.Name, Patch: string(patch),
 		Reason: fmt.Sprintf("it is %s over disk %s; it becomes Retain and reserved for the claim", volume.Status.Phase, v.VolumeHandle),
 	}, true
+}
+
+// isReserved says whether volume, whose claimRef names the claim if there is
+// one, stays the claim's. One without a uid that is marked as bound by the
+// controller loses its claimRef on a conflict (unbindVolume in pv_controller.go).
+func isReserved(volume corev1.PersistentVolume, claimUID types.UID) bool {
+	ref := volume.Spec.ClaimRef
+	return ref != nil && ref.UID == claimUID && (claimUID != "" || volume.Annotations["pv.kubernetes.io/bound-by-controller"] == "")
 }
 
 // protectStep makes a volume that is kept Retain, if it is not.
@@ -219,15 +220,19 @@ func (p *planner) protectStep(volume *corev1.PersistentVolume) []Step {
 
 // classFor is the storage class under which a retained disk comes back: the
 // mapped one, else the recorded one where the target has it with the same
-// driver, else none. A prebound pair binds with any class, or without.
-func (p *planner) classFor(v catalog.Volume) string {
+// driver, else none, which it notes. A prebound pair binds with any class, or
+// without.
+func (p *planner) classFor(v catalog.Volume) (class, note string) {
 	if mapped, ok := p.request.StorageClasses[v.StorageClass]; ok {
-		return mapped
+		return mapped, ""
+	}
+	if v.StorageClass == "" {
+		return "", ""
 	}
 	for _, class := range p.observed.StorageClasses {
 		if class.Name == v.StorageClass && class.Provisioner == v.Driver {
-			return class.Name
+			return class.Name, ""
 		}
 	}
-	return ""
+	return "", `; class "" since the target has no class ` + v.StorageClass + " of this driver"
 }
