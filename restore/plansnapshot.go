@@ -38,7 +38,7 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 	plan.Size = static.Claim.Spec.Resources.Requests.Storage().String()
 	plan.WaitsForPod = ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingWaitForFirstConsumer
 	if claim != nil {
-		p.resumeRehydrate(plan, claim, static)
+		p.resumeRehydrate(v, plan, claim, static)
 		return
 	}
 	if !p.noUsurper(v, static.Claim) {
@@ -57,10 +57,13 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 }
 
 // resumeRehydrate keeps a claim that an earlier run of this restore made.
-func (p *planner) resumeRehydrate(plan VolumePlan, claim *corev1.PersistentVolumeClaim, static Static) {
+func (p *planner) resumeRehydrate(v catalog.Volume, plan VolumePlan, claim *corev1.PersistentVolumeClaim, static Static) {
 	if !filledFrom(claim, static.Snapshot.Name) {
 		p.refuseClaim(plan.Claim, fmt.Sprintf("it exists and is not made from this snapshot (%s, volume %q)", claim.Status.Phase, claim.Spec.VolumeName),
 			"scale its workload to 0, wait for its Pods to go, and delete the claim (make its PersistentVolume Retain first to keep the disk); then run the restore again")
+		return
+	}
+	if claim.Status.Phase == corev1.ClaimPending && !p.noUsurper(v, static.Claim) {
 		return
 	}
 	plan.Reason = "an earlier restore from this snapshot made it"
