@@ -156,6 +156,9 @@ func TestPlanVolumesThatExist(t *testing.T) {
 		{name: "the volume is reserved for the claim, with policy Delete: it is made Retain",
 			given: func(o *Observed) { o.haveVolume(0, corev1.VolumeAvailable, reserved, policyDelete) },
 			want:  "reattach: re-arm pv/pv-redis-0, create pvc/redis-pvc-redis-0"},
+		{name: "the volume was reserved by hand and would lose that on a conflict: it is re-armed",
+			given: func(o *Observed) { o.haveVolume(0, corev1.VolumeAvailable, reserved, boundByController) },
+			want:  "reattach: re-arm pv/pv-redis-0, create pvc/redis-pvc-redis-0"},
 		{name: "the volume is Available for anybody: it is reserved",
 			given: func(o *Observed) { o.haveVolume(0, corev1.VolumeAvailable, unreserved) },
 			want:  "reattach: re-arm pv/pv-redis-0, create pvc/redis-pvc-redis-0"},
@@ -284,16 +287,17 @@ func TestPlanDriversAndClasses(t *testing.T) {
 
 // The class under which a retained disk comes back.
 func TestPlanClassOfReattachedClaims(t *testing.T) {
+	const absent = "; class \"\" since the target has no class %s of this driver"
 	tests := []struct {
 		name     string
 		recorded string
 		mapping  map[string]string
-		given    func(*Observed)
 		want     string
+		note     string
 	}{
 		{name: "the target has the class: it is kept", recorded: shopClass, want: shopClass},
-		{name: "the target has no such class: none", recorded: "gp2", want: ""},
-		{name: "the target's class of that name is of another driver: none", recorded: "foreign", want: ""},
+		{name: "the target has no such class: none", recorded: "gp2", want: "", note: absent},
+		{name: "the target's class of that name is of another driver: none", recorded: "foreign", want: "", note: absent},
 		{name: "no class was recorded: none", recorded: "", want: ""},
 		{name: "the class is mapped", recorded: "gp2", mapping: map[string]string{"gp2": "fast"}, want: "fast"},
 		{name: "the class is mapped to none, although the target has it", recorded: shopClass, mapping: map[string]string{shopClass: ""}, want: ""},
@@ -316,6 +320,10 @@ func TestPlanClassOfReattachedClaims(t *testing.T) {
 			recode(t, plan.Volumes[0].Steps[1].Object, &claim)
 			if got := volume.Spec.StorageClassName; got != test.want {
 				t.Errorf("class of the volume %q, want %q", got, test.want)
+			}
+			reason := "names PersistentVolume pv-redis-0" + strings.ReplaceAll(test.note, "%s", test.recorded)
+			if got := plan.Volumes[0].Steps[1].Reason; got != reason {
+				t.Errorf("reason %q, want %q", got, reason)
 			}
 			if got := claim.Spec.StorageClassName; got == nil || *got != test.want {
 				t.Errorf("class of the claim %q, want %q", ptr.Deref(got, "absent, so the default class"), test.want)

@@ -75,6 +75,32 @@ func TestPlanNamespacesConfigurationAndWorkloads(t *testing.T) {
 				o.Claims = nil
 			},
 			prepare: "keep Namespace/shop, keep ConfigMap/redis-config", workloads: "keep Service/redis-service, keep StatefulSet/redis"},
+		{name: "the namespace is being deleted",
+			given: func(o *Observed) {
+				ns := namespace("shop")
+				ns.DeletionTimestamp = ptr.To(metav1.NewTime(shopTime))
+				o.Namespaces = append(o.Namespaces, ns)
+			},
+			refused: []refusal{{"Namespace shop", "it is being deleted", "wait until it is gone"}}},
+		{name: "the Service is being deleted",
+			given: func(o *Observed) {
+				*o = *runningShop()
+				o.Services[0].DeletionTimestamp = ptr.To(metav1.NewTime(shopTime))
+			},
+			refused: []refusal{{"Service shop/redis-service", "it is being deleted", "wait until it is gone"}}},
+		{name: "the set is being deleted, its claims are bound",
+			given: func(o *Observed) {
+				*o = *runningShop()
+				o.StatefulSets[0].DeletionTimestamp = ptr.To(metav1.NewTime(shopTime))
+			},
+			refused: []refusal{{"StatefulSet shop/redis", "it is being deleted", "wait until it is gone"}}},
+		{name: "the set is being deleted, its claims are gone",
+			given: func(o *Observed) {
+				*o = *runningShop()
+				o.StatefulSets[0].DeletionTimestamp = ptr.To(metav1.NewTime(shopTime))
+				o.Claims = nil
+			},
+			refused: []refusal{{"StatefulSet shop/redis", "it is being deleted", "wait until it is gone"}}},
 		{name: "the set runs, and an earlier run made what it lacked",
 			given: func(o *Observed) {
 				*o = *runningShop()

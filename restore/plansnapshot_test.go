@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -18,8 +19,9 @@ const rehydrated = "rehydrate: create content/static, create snapshot/static, cr
 
 // filledClaim makes a claim one that an earlier run fills from the snapshot of
 // ordinal n.
-func filledClaim(t testing.TB, n int) func(*corev1.PersistentVolumeClaim) {
+func filledClaim(t rapid.TB, n int) func(*corev1.PersistentVolumeClaim) {
 	return func(c *corev1.PersistentVolumeClaim) {
+		c.UID += "-filled"
 		c.Spec.VolumeName = ""
 		c.Spec.DataSource = staticOf(t, n).Claim.Spec.DataSource
 	}
@@ -139,6 +141,20 @@ func TestPlanRehydrate(t *testing.T) {
 		{name: "the claim is Pending and filled from the snapshot: it is kept", request: snapshots,
 			given: func(o *Observed) { o.haveClaim(0, corev1.ClaimPending, filledClaim(t, 0)) },
 			want:  "rehydrate: keep pvc/redis-pvc-redis-0", others: rehydrated},
+		{name: "the claim is Pending and filled from the snapshot, but a volume is reserved for it", request: snapshots,
+			given: func(o *Observed) {
+				o.haveVolume(0, corev1.VolumeAvailable, reserved)
+				o.haveClaim(0, corev1.ClaimPending, filledClaim(t, 0))
+			},
+			refused: []refusal{{"PersistentVolume pv-redis-0", "would be bound to claim shop/redis-pvc-redis-0 in place of a disk from the snapshot", "delete that PersistentVolume object"}}},
+		{name: "the claim is bound and filled from the snapshot: it is kept, whatever else is Available", request: snapshots,
+			given: func(o *Observed) {
+				o.haveVolume(9, corev1.VolumeAvailable, unreserved)
+				for n := range 3 {
+					o.haveClaim(n, corev1.ClaimBound, filledClaim(t, n))
+				}
+			},
+			want: "rehydrate: keep pvc/redis-pvc-redis-%d", others: "rehydrate: keep pvc/redis-pvc-redis-%d"},
 		{name: "the claim is bound to its disk, and a copy was asked for", request: snapshots,
 			given: func(o *Observed) {
 				o.haveVolume(0, corev1.VolumeBound)

@@ -10,10 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
+	"pgregory.net/rapid"
 )
 
 // patched returns volume as the API server makes it from a merge patch.
-func patched(t testing.TB, volume corev1.PersistentVolume, patch []byte) corev1.PersistentVolume {
+func patched(t rapid.TB, volume corev1.PersistentVolume, patch []byte) corev1.PersistentVolume {
 	t.Helper()
 	tracker := clienttesting.NewObjectTracker(scheme.Scheme, scheme.Codecs.UniversalDecoder())
 	if err := tracker.Add(volume.DeepCopy()); err != nil {

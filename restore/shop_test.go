@@ -3,7 +3,6 @@ package restore
 import (
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -255,6 +255,10 @@ func (o *Observed) haveClaim(n int, phase corev1.PersistentVolumeClaimPhase, cha
 // What happens to volumes and claims.
 func reserved(v *corev1.PersistentVolume) {
 	v.Spec.ClaimRef.UID, v.Spec.ClaimRef.ResourceVersion = "", ""
+	delete(v.Annotations, "pv.kubernetes.io/bound-by-controller")
+}
+func boundByController(v *corev1.PersistentVolume) {
+	v.Annotations["pv.kubernetes.io/bound-by-controller"] = "yes"
 }
 func unreserved(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }
 func policyDelete(v *corev1.PersistentVolume) {
@@ -284,7 +288,7 @@ func (o *Observed) haveDisks(presence Presence, message string) {
 }
 
 // staticOf is what a rehydrate of ordinal n makes.
-func staticOf(t testing.TB, n int) Static {
+func staticOf(t rapid.TB, n int) Static {
 	t.Helper()
 	static, err := Rehydrate(shopPoint, redisRecord(n), redisClaim(n), shopClass, shopSnapshotClass)
 	if err != nil {
