@@ -76,6 +76,8 @@ func (s *selector) capture() {
 		out.add(w.raw)
 		s.noteUncovered(w)
 	}
+	s.noteClaimsLeftOut(workloads, taken)
+	s.noteOtherUsers(taken)
 }
 
 func addNamed[T any](out *objectSet, list []Listed[T], want func(unstructured.Unstructured) bool) {
@@ -86,19 +88,24 @@ func addNamed[T any](out *objectSet, list []Listed[T], want func(unstructured.Un
 	}
 }
 
-// wantsWorkload says whether w itself goes into the point: it was named, or it
-// uses a claim that was taken and no list of names leaves it out.
+// wantsWorkload says whether w itself goes into the point: it uses a claim that
+// was taken, and no list of names leaves it out. One that was named need not
+// use any, if the labels cover it.
 func (s *selector) wantsWorkload(w *workload) bool {
 	if !s.inNamespaces(w.namespace) {
 		return false
 	}
-	if len(s.sel.Workloads)+len(s.sel.Claims) > 0 {
-		return slices.Contains(s.sel.Workloads, w.Workload)
-	}
-	return slices.ContainsFunc(s.out.Volumes, func(v catalog.Volume) bool {
+	uses := slices.ContainsFunc(s.out.Volumes, func(v catalog.Volume) bool {
 		return slices.ContainsFunc(s.usage.users[v.Claim], func(u use) bool { return u.workload == w })
 	})
+	if s.namesOnly() {
+		return slices.Contains(s.sel.Workloads, w.Workload) && (uses || s.matches(w.labels))
+	}
+	return uses
 }
+
+// namesOnly says whether nothing but what was named is wanted.
+func (s *selector) namesOnly() bool { return len(s.sel.Workloads)+len(s.sel.Claims) > 0 }
 
 // captureService takes the governing Service of a StatefulSet.
 func (s *selector) captureService(w *workload) {

@@ -120,17 +120,19 @@ func (s *selector) wants(claim *corev1.PersistentVolumeClaim) bool {
 		return false
 	}
 	users := s.usage.users[keyOf(claim)]
-	if len(s.sel.Workloads)+len(s.sel.Claims) > 0 {
+	if s.namesOnly() {
 		named := slices.Contains(s.sel.Claims, claim.Name) ||
 			slices.ContainsFunc(users, func(u use) bool { return slices.Contains(s.sel.Workloads, u.workload.Workload) })
 		if !named {
 			return false
 		}
 	}
-	if s.sel.Labels == nil || s.sel.Labels.Empty() || s.sel.Labels.Matches(labels.Set(claim.Labels)) {
-		return true
-	}
-	return slices.ContainsFunc(users, func(u use) bool { return s.sel.Labels.Matches(labels.Set(u.workload.labels)) })
+	return s.matches(claim.Labels) || slices.ContainsFunc(users, func(u use) bool { return s.matches(u.workload.labels) })
+}
+
+// matches says whether the label selector covers an object with these labels.
+func (s *selector) matches(own map[string]string) bool {
+	return s.sel.Labels == nil || s.sel.Labels.Empty() || s.sel.Labels.Matches(labels.Set(own))
 }
 
 // takeVolumes decides on each claim that the selection covers.
@@ -149,10 +151,21 @@ func (s *selector) takeVolumes() {
 			s.skip("PersistentVolumeClaim", claim.Namespace, claim.Name, reason, "%s", message)
 			continue
 		}
-		s.out.Volumes = append(s.out.Volumes, record(claim, volume, s.usage.users[keyOf(claim)]))
+		s.out.Volumes = append(s.out.Volumes, record(claim, volume, s.owner(claim)))
 		s.out.Persistent[volume.Name] = *volume
 	}
 	slices.SortFunc(s.out.Volumes, func(a, b catalog.Volume) int { return strings.Compare(a.Claim.String(), b.Claim.String()) })
+}
+
+// owner returns the use of claim by the workload that is said to own it: the
+// first that was named, else the first; nil if there is none.
+func (s *selector) owner(claim *corev1.PersistentVolumeClaim) *use {
+	users := s.usage.users[keyOf(claim)]
+	named := slices.IndexFunc(users, func(u use) bool { return slices.Contains(s.sel.Workloads, u.workload.Workload) })
+	if len(users) == 0 {
+		return nil
+	}
+	return &users[max(named, 0)]
 }
 
 // exclude says why a claim cannot be taken, or returns "". volume is what
@@ -181,8 +194,8 @@ func bindsTo(volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClai
 	return ref != nil && ref.Namespace == claim.Namespace && ref.Name == claim.Name && (ref.UID == claim.UID || ref.UID == types.UID(""))
 }
 
-// record describes a claim and its disk.
-func record(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume, users []use) catalog.Volume {
+// record describes a claim, its disk and its owner, which may be nil.
+func record(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume, owner *use) catalog.Volume {
 	before := string(volume.Spec.PersistentVolumeReclaimPolicy)
 	if former := volume.Annotations[FormerPolicyAnnotation]; former != "" {
 		before = former
@@ -198,9 +211,9 @@ func record(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume
 		ReclaimBefore:    before,
 		ReclaimAfter:     string(volume.Spec.PersistentVolumeReclaimPolicy),
 	}
-	if len(users) > 0 {
-		v.Workload = &users[0].workload.Workload
-		v.Template, v.Ordinal = users[0].template, users[0].ordinal
+	if owner != nil {
+		v.Workload = &owner.workload.Workload
+		v.Template, v.Ordinal = owner.template, owner.ordinal
 	}
 	return v
 }

@@ -73,7 +73,7 @@ func templateOf(w *workload, claim string) (template string, ordinal int, ok boo
 			continue
 		}
 		n, err := strconv.Atoi(digits)
-		if err != nil || strconv.Itoa(n) != digits {
+		if err != nil || n < 0 || strconv.Itoa(n) != digits {
 			continue
 		}
 		template, ordinal, ok = t.Name, n, true

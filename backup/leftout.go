@@ -1,0 +1,81 @@
+package backup
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"hawser.dev/hawser/catalog"
+)
+
+// noteClaimsLeftOut records the claims of captured workloads that the selection
+// does not cover, or that do not exist. A restore must know of them: it would
+// start a StatefulSet on empty disks in their place.
+func (s *selector) noteClaimsLeftOut(captured []*workload, taken sets.Set[catalog.ClaimKey]) {
+	exists := sets.New[catalog.ClaimKey]()
+	for i := range s.inv.Claims {
+		claim := &s.inv.Claims[i].Object
+		key := keyOf(claim)
+		exists.Insert(key)
+		if taken.Has(key) || s.wants(claim) {
+			continue // what is wanted and was not taken has a reason already
+		}
+		for _, u := range s.usage.users[key] {
+			if slices.Contains(captured, u.workload) {
+				s.skip("PersistentVolumeClaim", key.Namespace, key.Name, catalog.SkipNotSelected, "%s %s uses it, and the selection leaves it out", u.workload.Kind, u.workload.Name)
+				break
+			}
+		}
+	}
+	for key, users := range s.usage.users {
+		if exists.Has(key) {
+			continue
+		}
+		for _, u := range users {
+			if slices.Contains(captured, u.workload) {
+				s.skip("PersistentVolumeClaim", key.Namespace, key.Name, catalog.SkipNotFound, "%s %s uses it, and it does not exist", u.workload.Kind, u.workload.Name)
+				break
+			}
+		}
+	}
+}
+
+// noteOtherUsers records the controllers, of kinds that are not captured, whose
+// Pods use a claim that was taken. If the selection is a list of names, others
+// were not asked for.
+func (s *selector) noteOtherUsers(taken sets.Set[catalog.ClaimKey]) {
+	if s.namesOnly() {
+		return
+	}
+	noted := sets.New[string]()
+	for _, pod := range s.inv.Pods {
+		owner := metav1.GetControllerOf(&pod.Object)
+		if owner == nil {
+			continue
+		}
+		for _, volume := range pod.Object.Spec.Volumes {
+			if volume.PersistentVolumeClaim == nil {
+				continue
+			}
+			key := catalog.ClaimKey{Namespace: pod.Object.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
+			id := owner.Kind + "/" + key.Namespace + "/" + owner.Name
+			if !taken.Has(key) || noted.Has(id) || slices.ContainsFunc(s.usage.users[key], func(u use) bool { return controls(u.workload, owner) }) {
+				continue
+			}
+			noted.Insert(id)
+			s.skip(owner.Kind, key.Namespace, owner.Name, catalog.SkipNotSupported, "its Pod %s uses claim %s; objects of this kind are not kept", pod.Object.Name, key.Name)
+		}
+	}
+}
+
+// controls says whether owner, which controls a Pod, is w or a ReplicaSet of it.
+func controls(w *workload, owner *metav1.OwnerReference) bool {
+	if version, err := schema.ParseGroupVersion(owner.APIVersion); err != nil || version.Group != "apps" {
+		return false
+	}
+	return w.Kind == owner.Kind && w.Name == owner.Name ||
+		w.Kind == "Deployment" && owner.Kind == "ReplicaSet" && strings.HasPrefix(owner.Name, w.Name+"-")
+}
