@@ -98,6 +98,7 @@ type Commit struct {
 	Committed time.Time  `json:"committed"`
 	Outcome   Outcome    `json:"outcome"`
 	Reasons   []string   `json:"reasons,omitempty"` // why it is partial or abandoned
+	Notes     []string   `json:"notes,omitempty"`   // what to know of it besides
 	Counts    Counts     `json:"counts"`
 	Bundle    *BundleRef `json:"bundle,omitempty"` // nil if abandoned
 	Previous  *CommitRef `json:"previous,omitempty"`
