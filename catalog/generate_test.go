@@ -41,6 +41,7 @@ var commits = rapid.Custom(func(t *rapid.T) catalog.Commit {
 		Plan: plan, Scheduled: scheduled, Started: times.Draw(t, "started"), Committed: times.Draw(t, "committed"),
 		Outcome: rapid.SampledFrom([]catalog.Outcome{catalog.Complete, catalog.Partial, catalog.Abandoned}).Draw(t, "outcome"),
 		Reasons: rapid.SliceOf(texts).Draw(t, "reasons"),
+		Notes:   rapid.SliceOf(texts).Draw(t, "notes"),
 		Counts: catalog.Counts{
 			Claims: count("claims"), Snapshots: count("snapshots"), Protected: count("protected"),
 			Objects: count("objects"), Skipped: count("skipped"),

@@ -29,6 +29,7 @@ func TestFormatOfACommit(t *testing.T) {
 	commit.Bundle = &ref
 	commit.Previous = &catalog.CommitRef{Point: "20260903-060000-databases-0a1b2c3d", SHA256: digest([]byte("the previous commit's bytes"))}
 	commit.Outcome, commit.Reasons = catalog.Partial, []string{"claim shop/data: <its volume> could not be protected & read back"}
+	commit.Notes = []string{"hooks of Pod shop/redis-0 ran in 2 s"}
 	data, err := catalog.EncodeCommit(commit)
 	if err != nil {
 		t.Fatal(err)

@@ -161,6 +161,7 @@ func TestACommitCanAlwaysBeReadBack(t *testing.T) {
 		commit.Reasons = append(commit.Reasons, strings.Repeat("claim shop/data: no snapshot; ", 10))
 	}
 	commit.Reasons = append(commit.Reasons, strings.Repeat("long ", 1<<20))
+	commit.Notes = commit.Reasons
 	written, err := s.Commit(t.Context(), commit, newBundle(), nil)
 	if err != nil {
 		t.Fatal(err)

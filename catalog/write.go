@@ -103,7 +103,7 @@ func (c *Catalog) close(ctx context.Context, commit Commit, survey []Presence) (
 		return Commit{}, err
 	}
 	commit.Previous = previous
-	commit.Reasons = firstReasons(commit.Reasons)
+	commit.Reasons, commit.Notes = firstReasons(commit.Reasons), firstReasons(commit.Notes)
 	data, err := EncodeCommit(commit)
 	if err != nil {
 		return Commit{}, err
