@@ -27,7 +27,7 @@ func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Kubernetes control planes; run without -short")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	a, b := startTwo(t, ctx)
 	pids := append(a.pids(), b.pids()...)

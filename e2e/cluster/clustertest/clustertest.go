@@ -19,7 +19,7 @@ import (
 
 // timeout is for a start with all binaries built. It takes seconds; what is
 // above that is for a machine that is busy with other things.
-const timeout = 2 * time.Minute
+const timeout = 4 * time.Minute
 
 // Start starts a cluster without disks, unless options name a CSI socket.
 func Start(t testing.TB, options cluster.Options) *cluster.Cluster {

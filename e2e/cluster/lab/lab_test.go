@@ -69,7 +69,7 @@ func TestDisksOfAStatefulSet(t *testing.T) {
 		Region:  region,
 		Cluster: cluster.Options{Zones: []string{"zone-a", "zone-b"}},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()
