@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +113,7 @@ func within(folder, outer string) bool {
 // ourPackages lists the packages of this module.
 func ourPackages(t *testing.T) []goPackage {
 	t.Helper()
+	lookAtSources(t)
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Deps,Imports,TestImports,XTestImports", module+"/...")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -133,4 +137,25 @@ func ourPackages(t *testing.T) []goPackage {
 		t.Fatal("go list found no packages: the test proves nothing")
 	}
 	return packages
+}
+
+// lookAtSources stats each Go file of the module. What go list reads is not
+// seen by the test cache, so that a changed import would be "ok (cached)".
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && slices.Contains([]string{".git", "bin", "logs"}, entry.Name()) {
+			return fs.SkipDir
+		}
+		if strings.HasSuffix(path, ".go") {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
