@@ -141,6 +141,7 @@ func ownWorld(t *testing.T, options cluster.Options) *world {
 	if testing.Short() {
 		t.Skip("needs a Kubernetes control plane; run without -short")
 	}
+	t.Parallel()
 	shared.start() // builds hawser
 	if shared.err != nil {
 		t.Fatal(shared.err)

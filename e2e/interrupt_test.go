@@ -78,18 +78,24 @@ func TestAKilledBackupIsClearedUpLater(t *testing.T) {
 // runLater makes a backup in this process, with a clock that is ahead.
 func (w *world) runLater(ahead time.Duration) catalog.Commit {
 	w.t.Helper()
-	bucket, err := dir.Open(strings.TrimPrefix(w.store, "file://"))
-	w.must(err)
-	cat, err := catalog.Open(w.ctx, bucket, catalog.Limits{})
-	w.must(err)
-	config := w.lab.RESTConfig("hawser/test")
-	runner := &backup.Runner{
-		Kubernetes: kubernetes.NewForConfigOrDie(config), Dynamic: dynamic.NewForConfigOrDie(config), Snapshots: snapshotclient.NewForConfigOrDie(config),
-		Catalog: cat, Writer: "hawser/test", Now: func() time.Time { return time.Now().Add(ahead) },
-	}
-	commit, err := runner.Run(w.ctx, backup.Request{Plan: catalog.ManualPlan, Select: backup.Selection{Namespaces: []string{w.namespace}}})
+	commit, err := w.runner(ahead).Run(w.ctx, backup.Request{Plan: catalog.ManualPlan, Select: backup.Selection{Namespaces: []string{w.namespace}}})
 	w.must(err)
 	return commit
+}
+
+// runner makes backups in this process, by a clock that is ahead.
+func (w *world) runner(ahead time.Duration) *backup.Runner {
+	w.t.Helper()
+	bucket, err := dir.Open(strings.TrimPrefix(w.store, "file://"))
+	w.must(err)
+	now := func() time.Time { return time.Now().Add(ahead) }
+	cat, err := catalog.OpenOrCreate(w.ctx, bucket, catalog.Limits{}, now())
+	w.must(err)
+	config := w.lab.RESTConfig("hawser/test")
+	return &backup.Runner{
+		Kubernetes: kubernetes.NewForConfigOrDie(config), Dynamic: dynamic.NewForConfigOrDie(config), Snapshots: snapshotclient.NewForConfigOrDie(config),
+		Catalog: cat, Writer: "hawser/test", Now: now,
+	}
 }
 
 // A restore that is killed at any moment is completed by running it again, on
