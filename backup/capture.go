@@ -20,14 +20,13 @@ type objectSet struct {
 
 // add keeps a copy of raw without what no restore needs.
 func (o *objectSet) add(raw unstructured.Unstructured) {
-	id := raw.GetKind() + "/" + raw.GetNamespace() + "/" + raw.GetName()
-	if o.seen.Has(id) {
+	if o.has(raw.GetKind(), raw.GetNamespace(), raw.GetName()) {
 		return
 	}
 	if o.seen == nil {
 		o.seen = sets.New[string]()
 	}
-	o.seen.Insert(id)
+	o.seen.Insert(objectID(raw.GetKind(), raw.GetNamespace(), raw.GetName()))
 	kept := unstructured.Unstructured{Object: maps.Clone(raw.Object)}
 	delete(kept.Object, "status")
 	if metadata, ok := raw.Object["metadata"].(map[string]any); ok {
@@ -37,6 +36,12 @@ func (o *objectSet) add(raw unstructured.Unstructured) {
 	}
 	o.objects = append(o.objects, kept)
 }
+
+func (o *objectSet) has(kind, namespace, name string) bool {
+	return o.seen.Has(objectID(kind, namespace, name))
+}
+
+func objectID(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
 
 // capture gathers the objects of the point in the order in which a restore can
 // create them: namespaces, classes, configuration, volumes, claims, Services,
@@ -78,6 +83,7 @@ func (s *selector) capture() {
 	}
 	s.noteClaimsLeftOut(workloads, taken)
 	s.noteOtherUsers(taken)
+	s.noteVolumeSecrets()
 }
 
 func addNamed[T any](out *objectSet, list []Listed[T], want func(unstructured.Unstructured) bool) {
@@ -209,8 +215,11 @@ func (r references) addEnvironment(c corev1.Container) {
 // noteUncovered records the Pod's volumes whose data no point can hold.
 func (s *selector) noteUncovered(w *workload) {
 	for _, v := range w.pod.Volumes {
-		if what := uncovered(v); what != "" {
-			s.skip(w.Kind, w.namespace, fmt.Sprintf("%s/volumes/%s", w.Name, v.Name), catalog.SkipNotCovered, "%s: its data is not part of the point", what)
+		name := fmt.Sprintf("%s/volumes/%s", w.Name, v.Name)
+		if v.ConfigMap != nil {
+			s.skip(w.Kind, w.namespace, name, catalog.SkipNotCovered, "configMap %s: an object, not a disk", v.ConfigMap.Name)
+		} else if what := uncovered(v); what != "" {
+			s.skip(w.Kind, w.namespace, name, catalog.SkipNotCovered, "%s: its data is not part of the point", what)
 		}
 	}
 }
@@ -219,10 +228,8 @@ func (s *selector) noteUncovered(w *workload) {
 func uncovered(v corev1.Volume) string {
 	source := v.VolumeSource
 	switch {
-	case source.PersistentVolumeClaim != nil, source.Secret != nil, source.DownwardAPI != nil, source.Projected != nil:
+	case source.PersistentVolumeClaim != nil, source.ConfigMap != nil, source.Secret != nil, source.DownwardAPI != nil, source.Projected != nil:
 		return ""
-	case source.ConfigMap != nil:
-		return "configMap " + source.ConfigMap.Name + " (kept as an object, not as a disk)"
 	case source.EmptyDir != nil:
 		return "emptyDir"
 	case source.HostPath != nil:

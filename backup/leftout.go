@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -43,6 +44,37 @@ func (s *selector) noteClaimsLeftOut(captured []*workload, taken sets.Set[catalo
 	}
 }
 
+// noteVolumeSecrets records the Secrets that the driver needs to mount, grow or
+// delete a volume, unless they are in the point: they must exist where it is
+// restored, and a volume cannot be made to name others.
+func (s *selector) noteVolumeSecrets() {
+	noted := sets.New[string]()
+	for _, skip := range s.out.Skipped {
+		noted.Insert(objectID(skip.Kind, skip.Namespace, skip.Name))
+	}
+	for _, v := range s.out.Volumes {
+		volume := s.out.Persistent[v.PersistentVolume]
+		csi := volume.Spec.CSI
+		for _, ref := range []*corev1.SecretReference{
+			csi.ControllerPublishSecretRef, csi.NodeStageSecretRef, csi.NodePublishSecretRef,
+			csi.ControllerExpandSecretRef, csi.NodeExpandSecretRef,
+			{Namespace: volume.Annotations[deletionSecret+"namespace"], Name: volume.Annotations[deletionSecret+"name"]},
+		} {
+			if ref == nil || ref.Name == "" || s.out.Objects.has("Secret", ref.Namespace, ref.Name) {
+				continue
+			}
+			if id := objectID("Secret", ref.Namespace, ref.Name); !noted.Has(id) {
+				noted.Insert(id)
+				s.skip("Secret", ref.Namespace, ref.Name, catalog.SkipNotSupported, "PersistentVolume %s names it for its driver; it must exist where the volume is restored", volume.Name)
+			}
+		}
+	}
+}
+
+// deletionSecret begins the annotations of a PersistentVolume that name the
+// Secret with which external-provisioner deletes its disk.
+const deletionSecret = "volume.kubernetes.io/provisioner-deletion-secret-"
+
 // noteOtherUsers records the controllers, of kinds that are not captured, whose
 // Pods use a claim that was taken. If the selection is a list of names, others
 // were not asked for.
@@ -61,7 +93,7 @@ func (s *selector) noteOtherUsers(taken sets.Set[catalog.ClaimKey]) {
 				continue
 			}
 			key := catalog.ClaimKey{Namespace: pod.Object.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
-			id := owner.Kind + "/" + key.Namespace + "/" + owner.Name
+			id := objectID(owner.Kind, key.Namespace, owner.Name)
 			if !taken.Has(key) || noted.Has(id) || slices.ContainsFunc(s.usage.users[key], func(u use) bool { return controls(u.workload, owner) }) {
 				continue
 			}

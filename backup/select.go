@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func Select(inv *Inventory, sel Selection, include Include) (Selected, error) {
 	s.takeVolumes()
 	s.capture()
 	slices.SortFunc(s.out.Skipped, func(a, b catalog.Skip) int {
-		return strings.Compare(a.Kind+"/"+a.Namespace+"/"+a.Name, b.Kind+"/"+b.Namespace+"/"+b.Name)
+		return cmp.Or(strings.Compare(a.Kind+"/"+a.Namespace+"/"+a.Name, b.Kind+"/"+b.Namespace+"/"+b.Name), strings.Compare(a.Message, b.Message))
 	})
 	return s.out, nil
 }
