@@ -35,9 +35,9 @@ func TestTheAPIServerIsAway(t *testing.T) {
 	point := w.point()
 	for _, args := range [][]string{{"backup", "-n", w.namespace}, {"restore", point}} {
 		r := w.run(1, append(args, "--server", "https://"+address)...)
-		r.says(t, "cannot reach the Kubernetes API server", address)
+		r.Says(t, "cannot reach the Kubernetes API server", address)
 	}
-	if got := strings.Fields(w.run(0, "points", "-o", "name").stdout); len(got) != 1 {
+	if got := strings.Fields(w.run(0, "points", "-o", "name").Stdout); len(got) != 1 {
 		t.Errorf("points are %v, want only %s", got, point)
 	}
 }
@@ -46,14 +46,14 @@ func TestAClusterWithoutSnapshotsGivesPointsForReattaching(t *testing.T) {
 	w := ownWorld(t, cluster.Options{SkipSnapshots: true})
 	handles := w.deployRedis(1, "disks-delete")
 	r := w.run(3, "backup", "-n", w.namespace)
-	r.says(t, redisClaim(0), "good for reattaching only", "install the snapshot CRDs")
+	r.Says(t, redisClaim(0), "good for reattaching only", "install the snapshot CRDs")
 	w.expectRetain()
-	if strings.Contains(r.stdout, "complete") {
-		t.Errorf("the point is said to be complete:\n%s", r.stdout)
+	if strings.Contains(r.Stdout, "complete") {
+		t.Errorf("the point is said to be complete:\n%s", r.Stdout)
 	}
 	point := w.point("--snapshots=false") // asked for, so it is complete
 	w.loseEverything()
-	w.run(4, "restore", point, "--from", "snapshots").says(t, "the point has no snapshot of it", "--from disks")
+	w.run(4, "restore", point, "--from", "snapshots").Says(t, "the point has no snapshot of it", "--from disks")
 	w.run(0, "restore", point)
 	w.awaitReady(1)
 	if got := w.disks(); got[redisClaim(0)] != handles[redisClaim(0)] {
@@ -65,7 +65,7 @@ func TestAVolumeSnapshotClassThatIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	w.deployRedis(1, "disks-delete")
 	r := w.run(3, "backup", "-n", w.namespace, "--snapshot-classes", "disks.hawser.dev=nowhere")
-	r.says(t, "VolumeSnapshotClass nowhere does not exist", "snapshot.classes")
+	r.Says(t, "VolumeSnapshotClass nowhere does not exist", "snapshot.classes")
 	w.expectRetain()
 }
 
@@ -76,7 +76,7 @@ func TestASnapshotThatFails(t *testing.T) {
 	handles := w.deployRedis(2, "disks-delete")
 	w.faults.Fail("CreateSnapshot", 0, codes.Internal, handles[redisClaim(1)])
 	r := w.run(3, "backup", "-n", w.namespace)
-	r.says(t, w.namespace+"/"+redisClaim(1), "code = Internal")
+	r.Says(t, w.namespace+"/"+redisClaim(1), "code = Internal")
 	snapshots, contents := w.hawserSnapshots()
 	if len(snapshots) != 1 || len(contents) != 1 {
 		t.Errorf("VolumeSnapshots %v and contents %v are left, want those of claim 0 only", snapshots, contents)
@@ -86,7 +86,7 @@ func TestASnapshotThatFails(t *testing.T) {
 	w.loseEverything()
 	w.must(w.region.DestroyDisk(handles[redisClaim(1)]))
 	r = w.run(4, "restore", "latest")
-	r.says(t, redisClaim(1), "is gone", "has no snapshot", "older point")
+	r.Says(t, redisClaim(1), "is gone", "has no snapshot", "older point")
 	w.run(0, "restore", "latest", "--ordinals", "0", "--from", "snapshots")
 }
 
@@ -95,7 +95,7 @@ func TestASnapshotThatNeverBecomesReady(t *testing.T) {
 	handles := w.deployRedis(1, "disks-delete")
 	w.faults.SnapshotsReadyAfter(disks.Never, handles[redisClaim(0)])
 	r := w.run(3, "backup", "-n", w.namespace, "--snapshot-timeout", "3s")
-	r.says(t, "is not ready after 3s", "snapshot.timeout")
+	r.Says(t, "is not ready after 3s", "snapshot.timeout")
 	if snapshots, contents := w.hawserSnapshots(); len(snapshots)+len(contents) != 0 {
 		t.Errorf("VolumeSnapshots %v and contents %v are left", snapshots, contents)
 	}
@@ -106,12 +106,12 @@ func TestASnapshotThatNeverBecomesReady(t *testing.T) {
 
 func TestNothingToBackUp(t *testing.T) {
 	w := newWorld(t)
-	w.run(1, "backup", "-n", w.namespace).says(t, "nothing to back up")
-	w.run(1, "backup", "-n", "no-such-namespace").says(t, "not found", "namespace no-such-namespace")
-	w.run(1, "backup", "statefulset/redis", "-n", w.namespace).says(t, "not found in namespace "+w.namespace, "statefulset/redis")
-	w.run(2, "backup", "redis", "-n", w.namespace).says(t, "KIND/NAME")
-	if points := w.hawser("points", "-o", "name"); points.stdout != "" {
-		t.Errorf("points were made:\n%s", points.stdout)
+	w.run(1, "backup", "-n", w.namespace).Says(t, "nothing to back up")
+	w.run(1, "backup", "-n", "no-such-namespace").Says(t, "not found", "namespace no-such-namespace")
+	w.run(1, "backup", "statefulset/redis", "-n", w.namespace).Says(t, "not found in namespace "+w.namespace, "statefulset/redis")
+	w.run(2, "backup", "redis", "-n", w.namespace).Says(t, "KIND/NAME")
+	if points := w.hawser("points", "-o", "name"); points.Stdout != "" {
+		t.Errorf("points were made:\n%s", points.Stdout)
 	}
 }
 
@@ -135,8 +135,8 @@ func TestBucketsThatCannotBeUsed(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := *w
 			w.t, w.store, w.env = t, c.store, append(server.Env(), c.env...)
-			w.run(1, "backup", "-n", w.namespace).says(t, c.says...)
-			w.run(1, "restore", "latest").says(t, c.says...)
+			w.run(1, "backup", "-n", w.namespace).Says(t, c.says...)
+			w.run(1, "restore", "latest").Says(t, c.says...)
 			w.expectNoSnapshots()
 		})
 	}
@@ -173,9 +173,9 @@ func TestAStoreThatLies(t *testing.T) {
 	t.Cleanup(front.Close)
 	w.env = server.Env()
 	w.store = strings.Replace(server.URL("hawser"), url.QueryEscape(server.Endpoint), url.QueryEscape(front.URL), 1)
-	w.run(1, "backup", "-n", w.namespace).says(t, "the store gives back other than was written")
-	if points := w.run(0, "points", "-o", "name"); points.stdout != "" {
-		t.Errorf("points were made:\n%s", points.stdout)
+	w.run(1, "backup", "-n", w.namespace).Says(t, "the store gives back other than was written")
+	if points := w.run(0, "points", "-o", "name"); points.Stdout != "" {
+		t.Errorf("points were made:\n%s", points.Stdout)
 	}
 	w.expectNoSnapshots()
 	if left := w.storedSnapshots(handles); len(left) != 0 {
@@ -226,7 +226,7 @@ func TestDamagedAndForeignPoints(t *testing.T) {
 		w.must(err)
 		w.must(os.WriteFile(c.file, c.change(append([]byte(nil), good...)), 0o600))
 		r := w.run(1, "restore", point)
-		r.says(t, c.says...)
+		r.Says(t, c.says...)
 		if t.Failed() {
 			t.Fatalf("with %s", c.name)
 		}
@@ -240,12 +240,12 @@ func TestDamagedAndForeignPoints(t *testing.T) {
 
 func TestPointsThatCannotBeFound(t *testing.T) {
 	w := newWorld(t)
-	w.run(1, "restore", "latest").says(t, "no Hawser catalog")
+	w.run(1, "restore", "latest").Says(t, "no Hawser catalog")
 	w.deployRedis(1, "disks-delete")
 	first, second := w.point(), w.point()
-	w.run(1, "restore", "1999").says(t, "no such restore point", "hawser points")
-	w.run(1, "restore", first[:8]).says(t, "ambiguous", first, second)
-	w.run(2, "restore").says(t, "name a restore point")
+	w.run(1, "restore", "1999").Says(t, "no such restore point", "hawser points")
+	w.run(1, "restore", first[:8]).Says(t, "ambiguous", first, second)
+	w.run(2, "restore").Says(t, "name a restore point")
 }
 
 // A point of a driver that the cluster does not have is refused.
@@ -263,7 +263,7 @@ func TestTheDriverIsMissing(t *testing.T) {
 			}
 		}
 	})
-	w.run(4, "restore", "latest").says(t, "CSIDriver ebs.csi.aws.com", "install the driver")
+	w.run(4, "restore", "latest").Says(t, "CSIDriver ebs.csi.aws.com", "install the driver")
 }
 
 // rewritePoint makes a new point from an existing one.
@@ -306,7 +306,7 @@ func TestAnAvailableVolumeThatWouldTakeTheSnapshotsPlace(t *testing.T) {
 	}
 	usurper, err := w.client.CoreV1().PersistentVolumes().Create(w.ctx, usurper, metav1.CreateOptions{})
 	w.must(err)
-	w.run(4, "restore", point).says(t, usurper.Name, "in place of a disk from the snapshot")
+	w.run(4, "restore", point).Says(t, usurper.Name, "in place of a disk from the snapshot")
 	w.must(w.client.CoreV1().PersistentVolumes().Delete(w.ctx, usurper.Name, metav1.DeleteOptions{}))
 	w.run(0, "restore", point)
 	w.awaitReady(1)
@@ -320,7 +320,7 @@ func TestTheSnapshotIsGone(t *testing.T) {
 	stored := w.storedSnapshots(handles)
 	w.must(w.region.DestroySnapshot(stored[0]))
 	r := w.run(1, "restore", point, "--from", "snapshots")
-	r.says(t, stored[0], "no claim was created")
+	r.Says(t, stored[0], "no claim was created")
 	claims, err := w.client.CoreV1().PersistentVolumeClaims(w.namespace).List(w.ctx, metav1.ListOptions{})
 	if err != nil || len(claims.Items) != 0 {
 		t.Errorf("claims were made: %v, %v", claims.Items, err)
@@ -333,7 +333,7 @@ func TestARunningSetIsNotTouched(t *testing.T) {
 	w := newWorld(t)
 	w.deployRedis(2, "disks-delete")
 	point := w.point()
-	w.run(4, "restore", point, "--from", "snapshots").says(t, redisClaim(0), "it exists and is not made from this snapshot", "scale its workload to 0")
+	w.run(4, "restore", point, "--from", "snapshots").Says(t, redisClaim(0), "it exists and is not made from this snapshot", "scale its workload to 0")
 	w.run(0, "restore", point) // everything is there and right
 }
 
@@ -353,7 +353,7 @@ func TestAClaimThatGotAFreshDisk(t *testing.T) {
 		return w.disks()[redisClaim(0)] != handles[redisClaim(0)]
 	}
 	eventually(t, fresh)
-	w.run(4, "restore", point).says(t, redisClaim(0), "bound to another disk", "scale its workload to 0")
+	w.run(4, "restore", point).Says(t, redisClaim(0), "bound to another disk", "scale its workload to 0")
 
 	// The remedy, as it says.
 	w.scale(0)

@@ -3,14 +3,11 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"hawser.dev/hawser/e2e/clitest"
 	"hawser.dev/hawser/e2e/cluster"
 	"hawser.dev/hawser/e2e/cluster/clustertest"
 	"hawser.dev/hawser/e2e/cluster/lab"
@@ -68,7 +66,7 @@ func (s *sharedLab) bringUp(ctx context.Context) (err error) {
 	if s.dir, err = os.MkdirTemp("", "hawser-e2e-"); err != nil {
 		return err
 	}
-	if s.hawser, err = buildHawser(ctx, s.dir); err != nil {
+	if s.hawser, err = clitest.Build(ctx, s.dir); err != nil {
 		return err
 	}
 	if s.region, err = disks.OpenRegion(filepath.Join(s.dir, "region")); err != nil {
@@ -92,16 +90,6 @@ func (s *sharedLab) stop(failed bool) error {
 		err = errors.Join(err, os.RemoveAll(s.lab.Logs()))
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
-}
-
-// buildHawser builds the program with the race detector.
-func buildHawser(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "hawser")
-	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-o", binary, "hawser.dev/hawser/cmd/hawser")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build hawser: %w\n%s", err, out)
-	}
-	return binary, nil
 }
 
 // world is what one test works in: a namespace of a cluster and a catalog.
@@ -180,86 +168,27 @@ func (w *world) must(err error) {
 	}
 }
 
-// result is what a run of hawser left.
-type result struct {
-	code           int
-	stdout, stderr string
-}
-
-// command is hawser with this world's kubeconfig and catalog.
-func (w *world) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(w.ctx, w.hawserBin, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+w.lab.Kubeconfig(), "HAWSER_STORE_URL="+w.store, "XDG_CONFIG_HOME="+w.t.TempDir())
-	cmd.Env = append(cmd.Env, w.env...)
-	return cmd
+// cli is hawser with this world's kubeconfig and catalog.
+func (w *world) cli() clitest.CLI {
+	return clitest.CLI{
+		Binary: w.hawserBin,
+		Env:    append([]string{"KUBECONFIG=" + w.lab.Kubeconfig(), "HAWSER_STORE_URL=" + w.store}, w.env...),
+	}
 }
 
 // hawser runs the program to its end.
-func (w *world) hawser(args ...string) result {
+func (w *world) hawser(args ...string) clitest.Result {
 	w.t.Helper()
-	cmd := w.command(args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		w.t.Fatalf("hawser %s: %v", strings.Join(args, " "), err)
-	}
-	r := result{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
-	if strings.Contains(r.stderr, "DATA RACE") {
-		w.t.Errorf("hawser %s:\n%s", strings.Join(args, " "), r.stderr)
-	}
-	return r
+	return w.cli().Do(w.ctx, w.t, args...)
 }
 
 // run runs hawser and fails the test unless it exits with code.
-func (w *world) run(code int, args ...string) result {
+func (w *world) run(code int, args ...string) clitest.Result {
 	w.t.Helper()
-	r := w.hawser(args...)
-	if r.code != code {
-		w.t.Fatalf("hawser %s: exit code %d, want %d\nstdout:\n%s\nstderr:\n%s", strings.Join(args, " "), r.code, code, r.stdout, r.stderr)
-	}
-	return r
+	return w.cli().Run(w.ctx, w.t, code, args...)
 }
 
-// says fails the test unless the message contains every part.
-func (r result) says(t *testing.T, parts ...string) {
-	t.Helper()
-	for _, part := range parts {
-		if !strings.Contains(r.stderr, part) {
-			t.Errorf("the message lacks %q:\n%s", part, r.stderr)
-		}
-	}
-}
-
-// started is a hawser that is running.
-type started struct {
-	w      *world
-	cmd    *exec.Cmd
-	stdout bytes.Buffer
-	stderr bytes.Buffer
-}
-
-func (w *world) start(args ...string) *started {
+func (w *world) start(args ...string) *clitest.Process {
 	w.t.Helper()
-	s := &started{w: w, cmd: w.command(args...)}
-	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
-	w.must(s.cmd.Start())
-	return s
-}
-
-// kill sends SIGKILL, and waits for the end.
-func (s *started) kill() result {
-	s.w.t.Helper()
-	s.w.must(s.cmd.Process.Kill())
-	return s.wait()
-}
-
-func (s *started) wait() result {
-	err := s.cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		s.w.t.Fatal(err)
-	}
-	return result{code: s.cmd.ProcessState.ExitCode(), stdout: s.stdout.String(), stderr: s.stderr.String()}
+	return w.cli().Start(w.ctx, w.t, args...)
 }

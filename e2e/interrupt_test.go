@@ -24,14 +24,14 @@ func TestCtrlCInABackupLeavesNothing(t *testing.T) {
 	defer release()
 	running := w.start("backup", "-n", w.namespace)
 	<-arrived
-	w.must(running.cmd.Process.Signal(os.Interrupt))
+	w.must(running.Signal(os.Interrupt))
 	release()
-	r := running.wait()
-	if r.code != 1 {
-		t.Errorf("exit code %d, want 1", r.code)
+	r := running.Wait()
+	if r.Code != 1 {
+		t.Errorf("exit code %d, want 1", r.Code)
 	}
-	r.says(t, "interrupted")
-	if points := w.run(0, "points", "-o", "name").stdout; points != "" {
+	r.Says(t, "interrupted")
+	if points := w.run(0, "points", "-o", "name").Stdout; points != "" {
 		t.Errorf("a point was made: %s", points)
 	}
 	w.expectNoSnapshots()
@@ -55,7 +55,8 @@ func TestAKilledBackupIsClearedUpLater(t *testing.T) {
 	defer release()
 	running := w.start("backup", "-n", w.namespace)
 	<-arrived
-	running.kill()
+	w.must(running.Kill())
+	running.Wait()
 	release()
 
 	w.point()
@@ -67,10 +68,10 @@ func TestAKilledBackupIsClearedUpLater(t *testing.T) {
 	if got := w.storedSnapshots(handles); len(got) != 6 {
 		t.Errorf("the storage has %d snapshots, want 3 of each of the two points", len(got))
 	}
-	if points := strings.Fields(w.run(0, "points", "-o", "name").stdout); len(points) != 2 {
+	if points := strings.Fields(w.run(0, "points", "-o", "name").Stdout); len(points) != 2 {
 		t.Errorf("points are %v, want two", points)
 	}
-	if abandoned := w.run(0, "points", "--all").stdout; !strings.Contains(abandoned, "abandoned") {
+	if abandoned := w.run(0, "points", "--all").Stdout; !strings.Contains(abandoned, "abandoned") {
 		t.Errorf("the killed run is not shown as abandoned:\n%s", abandoned)
 	}
 }
@@ -113,10 +114,10 @@ func TestAKilledRestoreIsCompletedByTheNext(t *testing.T) {
 			running := w.start("restore", point, "--from", "disks")
 			moment := time.NewTimer(time.Duration(50+random.IntN(500)) * time.Millisecond)
 			ended := make(chan struct{})
-			go func() { _ = running.cmd.Wait(); close(ended) }()
+			go func() { running.Wait(); close(ended) }()
 			select {
 			case <-moment.C:
-				_ = running.cmd.Process.Kill() // it may have just ended
+				_ = running.Kill() // it may have just ended
 				<-ended
 			case <-ended:
 			}
@@ -140,8 +141,8 @@ func TestAKilledRehydrationIsCompletedByTheNext(t *testing.T) {
 	}
 	for ms := range 5 {
 		running := w.start("restore", point)
-		time.AfterFunc(time.Duration(100+150*ms)*time.Millisecond, func() { _ = running.cmd.Process.Kill() })
-		running.wait()
+		time.AfterFunc(time.Duration(100+150*ms)*time.Millisecond, func() { _ = running.Kill() })
+		running.Wait()
 	}
 	w.run(0, "restore", point)
 	w.awaitReady(3)

@@ -91,15 +91,15 @@ func TestEachRightOfABackupIsNeededAndNamed(t *testing.T) {
 
 	// A run that protects, and removes a snapshot that fails, uses all of them.
 	w.faults.Fail("CreateSnapshot", 0, codes.Internal, handles[redisClaim(1)])
-	w.as(w.namespace+"-all", rights).run(3, "backup", "-n", w.namespace).says(t, "code = Internal")
+	w.as(w.namespace+"-all", rights).run(3, "backup", "-n", w.namespace).Says(t, "code = Internal")
 	for i, missing := range rights {
 		if backupRare[missing.String()] != "" {
 			continue
 		}
 		user := w.as(fmt.Sprintf("%s-%d", w.namespace, i), without(rights, missing))
-		user.run(1, "backup", "-n", w.namespace, "--snapshot-timeout", "2s").says(t, missing.verb, missing.resource)
+		user.run(1, "backup", "-n", w.namespace, "--snapshot-timeout", "2s").Says(t, missing.verb, missing.resource)
 	}
-	if points := strings.Fields(w.run(0, "points", "-o", "name").stdout); len(points) != 1 {
+	if points := strings.Fields(w.run(0, "points", "-o", "name").Stdout); len(points) != 1 {
 		t.Errorf("points are %v, want that of the user who holds the whole role", points)
 	}
 }
@@ -135,7 +135,7 @@ func TestEachRightOfARestoreIsNeededAndNamed(t *testing.T) {
 	attempt := func(missing right) {
 		t.Helper()
 		user := w.as(w.namespace+"-"+missing.verb+"-"+missing.resource, without(rights, missing))
-		user.run(1, "restore", point).says(t, missing.verb, missing.resource)
+		user.run(1, "restore", point).Says(t, missing.verb, missing.resource)
 	}
 	for _, missing := range rights {
 		if restoreRare[missing.String()] == "" && !slices.Contains(restoreWrites, missing.String()) {

@@ -38,7 +38,7 @@ func TestReattachAfterEverythingWasDeleted(t *testing.T) {
 	// Once more: there is nothing left to do, and nothing is touched.
 	before := w.versions()
 	var again restore.Result
-	w.must(json.Unmarshal([]byte(w.run(0, "restore", point, "-o", "json").stdout), &again))
+	w.must(json.Unmarshal([]byte(w.run(0, "restore", point, "-o", "json").Stdout), &again))
 	if again.Created != 0 || again.Patched != 0 {
 		t.Errorf("a second restore created %d and patched %d objects, want none", again.Created, again.Patched)
 	}
@@ -250,7 +250,7 @@ func TestManifestsOfADryRunCanBeAppliedByHand(t *testing.T) {
 	point := w.point()
 	w.loseEverything()
 	before := w.mutations()
-	manifests := w.run(0, "restore", point, "--from", "disks", "--dry-run", "-o", "yaml").stdout
+	manifests := w.run(0, "restore", point, "--from", "disks", "--dry-run", "-o", "yaml").Stdout
 	if after := w.mutations(); after != before {
 		t.Errorf("a dry run sent %d requests that change something", after-before)
 	}

@@ -254,7 +254,7 @@ func (w *world) scale(replicas int) {
 func (w *world) point(args ...string) string {
 	w.t.Helper()
 	r := w.run(0, append([]string{"backup", "-n", w.namespace, "-o", "name"}, args...)...)
-	return strings.TrimSpace(r.stdout)
+	return strings.TrimSpace(r.Stdout)
 }
 
 // hawserSnapshots lists the VolumeSnapshots of the namespace, and the contents
