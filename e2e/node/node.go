@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,7 +133,7 @@ func (n *Node) start(ctx context.Context, opts Options, parts parts) error {
 		Binary:     parts.machine,
 		Args:       []string{file},
 		Namespaces: machine.Namespaces,
-		Healthy:    func(ctx context.Context) error { return ready(ctx, client, n.name) },
+		Healthy:    func(ctx context.Context) error { return n.ready(ctx, client) },
 	})
 }
 
@@ -180,18 +181,26 @@ func writeCredentials(c *cluster.Cluster, config *machine.Config) error {
 	return nil
 }
 
-// ready says whether a node is Ready, and if not, what is missing.
-func ready(ctx context.Context, client kubernetes.Interface, name string) error {
-	node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+// ready says whether the node is there and is Ready, and if not, what is missing.
+// The API server alone would not know: it believes for a while in a node that is
+// off.
+func (n *Node) ready(ctx context.Context, client kubernetes.Interface) error {
+	kubelet := net.Dialer{Timeout: time.Second}
+	conn, err := kubelet.DialContext(ctx, "tcp", net.JoinHostPort(n.network.Node, "10250"))
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	node, err := client.CoreV1().Nodes().Get(ctx, n.name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	i := slices.IndexFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == corev1.NodeReady })
 	if i < 0 {
-		return fmt.Errorf("node %s has not said whether it is Ready", name)
+		return fmt.Errorf("node %s has not said whether it is Ready", n.name)
 	}
 	if condition := node.Status.Conditions[i]; condition.Status != corev1.ConditionTrue {
-		return fmt.Errorf("node %s is not Ready: %s", name, condition.Message)
+		return fmt.Errorf("node %s is not Ready: %s", n.name, condition.Message)
 	}
 	return nil
 }

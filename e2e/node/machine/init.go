@@ -87,8 +87,12 @@ func startInside(file string) (pid int, plugged *os.File, err error) {
 	return cmd.Process.Pid, plugged, nil
 }
 
-// plugIn joins the network of a process to that of the host.
+// plugIn joins the network of a process to that of the host. The link of a node
+// that ran before, with the same name, goes some time after its processes.
 func plugIn(n Network, pid int) error {
+	if _, err := net.InterfaceByName(n.Link); err == nil {
+		ip("link", "delete", n.Link) // fails if it has gone meanwhile
+	}
 	for _, args := range [][]string{
 		{"link", "add", n.Link, "type", "veth", "peer", "name", "eth0", "netns", strconv.Itoa(pid)},
 		{"address", "add", n.Host, "peer", n.Node, "dev", n.Link},
