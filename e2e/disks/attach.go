@@ -198,3 +198,18 @@ func (r *Region) Attachments() ([]AttachmentEvent, error) {
 	}
 	return events, nil
 }
+
+// PowerOff detaches all disks that nodes of the cluster hold, as a cloud does
+// when the machines of a cluster are deleted.
+func (r *Region) PowerOff(cluster string) error {
+	disks, err := r.Disks()
+	if err != nil {
+		return err
+	}
+	for _, disk := range disks {
+		if err := r.detach(disk.Handle, cluster, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -280,7 +280,6 @@ func (w *world) destroyDisks(handles map[string]string) {
 	}
 }
 
-
 // eventually waits for what no watch shows.
 func (w *world) eventually(condition func() bool) {
 	w.t.Helper()
