@@ -13,8 +13,8 @@
 //     missing or has died, and where the logs are.
 //   - Two nodes of two clusters do not meet, unless in a region of disks.
 //   - After Stop nothing of the node is left. If this process is killed instead,
-//     the kernel ends the node; the files and empty cgroups that it can't remove
-//     are removed by the next Start of anybody on this machine.
+//     the kernel ends the node; the files, empty cgroups and loop devices that
+//     it does not remove are removed by the next Start of anybody here.
 //   - What the node runs can't be seen from the host's network and mounts, except
 //     for one network interface, by which the API server reaches kubelet.
 //

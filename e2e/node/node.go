@@ -91,19 +91,20 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 func (n *Node) start(ctx context.Context, opts Options, parts parts) error {
 	c := opts.Cluster
 	config := machine.Config{
-		Name:      n.name,
-		Cluster:   c.Name(),
-		Dir:       filepath.Join(c.Dir(), Component),
-		Logs:      c.Logs(),
-		Cgroup:    fmt.Sprintf("hawser-e2e-%d-%s", n.slot.number, c.Name()),
-		Network:   n.network,
-		APIServer: fmt.Sprintf("127.0.0.1:%d", c.Port()),
-		Debian:    parts.debian,
-		Kubelet:   parts.tools[kubelet],
-		CoreDNS:   parts.tools[coreDNS],
-		Zone:      opts.Zone,
-		Images:    parts.images,
-		Driver:    opts.Driver,
+		Name:       n.name,
+		Cluster:    c.Name(),
+		Dir:        filepath.Join(c.Dir(), Component),
+		Logs:       c.Logs(),
+		Cgroup:     fmt.Sprintf("hawser-e2e-%d-%s", n.slot.number, c.Name()),
+		KubeletDir: fmt.Sprintf("/var/lib/kubelet-%d", n.slot.number),
+		Network:    n.network,
+		APIServer:  fmt.Sprintf("127.0.0.1:%d", c.Port()),
+		Debian:     parts.debian,
+		Kubelet:    parts.tools[kubelet],
+		CoreDNS:    parts.tools[coreDNS],
+		Zone:       opts.Zone,
+		Images:     parts.images,
+		Driver:     opts.Driver,
 	}
 	if opts.Region != nil {
 		config.Region = opts.Region.Dir()
@@ -111,7 +112,9 @@ func (n *Node) start(ctx context.Context, opts Options, parts parts) error {
 	if err := visible(config.Dir, config.Logs, config.Region, config.Debian); err != nil {
 		return err
 	}
-	if err := n.slot.record(leftovers{Cgroup: config.Cgroup, Dir: config.Dir, Link: n.network.Link}); err != nil {
+	if err := n.slot.record(leftovers{
+		Cgroup: config.Cgroup, Dir: config.Dir, Link: n.network.Link, KubeletDir: config.KubeletDir,
+	}); err != nil {
 		return err
 	}
 	if err := os.Mkdir(config.Dir, 0o755); err != nil {

@@ -33,9 +33,10 @@ type slot struct {
 
 // leftovers are what the kernel does not remove when a node's processes die.
 type leftovers struct {
-	Cgroup string `json:"cgroup"`
-	Dir    string `json:"dir"` // of the node's files
-	Link   string `json:"link"`
+	Cgroup     string `json:"cgroup"`
+	Dir        string `json:"dir"` // of the node's files
+	Link       string `json:"link"`
+	KubeletDir string `json:"kubeletDir"` // by which loop devices are known
 }
 
 // takeSlot takes the first free slot whose addresses nobody uses. On its way it
@@ -114,11 +115,14 @@ func (s *slot) clear() error {
 	if err := json.Unmarshal(data, &l); err != nil {
 		return err
 	}
-	if l.Cgroup == "" || l.Dir == "" || l.Link == "" {
+	if l.Cgroup == "" || l.Dir == "" || l.Link == "" || l.KubeletDir == "" {
 		return fmt.Errorf("the record %s is incomplete", data)
 	}
 	// Without processes the cgroups can be removed, and mounts are gone.
 	if err := machine.RemoveCgroups(l.Cgroup, patience); err != nil {
+		return err
+	}
+	if err := machine.DetachLoops(l.KubeletDir); err != nil {
 		return err
 	}
 	if err := awaitGone(filepath.Join("/sys/class/net", l.Link)); err != nil {

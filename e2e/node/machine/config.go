@@ -15,6 +15,10 @@ type Config struct {
 	Logs    string // one log per program, and the Pods' logs
 	Cgroup  string // name of the cgroup, in every hierarchy, that holds all Pods
 
+	// KubeletDir is kubelet's, in /var/lib, and no other node's on this machine:
+	// the kernel knows kubelet's loop devices by it.
+	KubeletDir string
+
 	Network   Network
 	APIServer string // host:port, on the host
 

@@ -24,7 +24,7 @@ func (n *inside) serveDisks() error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Join(kubeletDir, "plugins", n.Driver)
+	folder := filepath.Join(n.KubeletDir, "plugins", n.Driver)
 	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (n *inside) serveDisks() error {
 	if err != nil {
 		return err
 	}
-	_, err = server.Register(filepath.Join(kubeletDir, "plugins_registry"))
+	_, err = server.Register(filepath.Join(n.KubeletDir, "plugins_registry"))
 	return err
 }
 

@@ -9,10 +9,10 @@
 //	   └─ (itself)     the CSI driver's node service; the API server's Service IP
 //
 // What it promises: whatever ends process 1, the kernel ends all others, and
-// with them vanish every mount, network interface and loop device of the node.
-// The host keeps its network, its mounts and its sysctls as they are. What is
-// left behind is files, in Config.Dir and Config.Logs, and empty cgroups, named
-// Config.Cgroup.
+// with them vanish every mount and network interface of the node. The host keeps
+// its network, its mounts and its sysctls as they are. What is left behind is
+// files, in Config.Dir and Config.Logs, empty cgroups, named Config.Cgroup, and
+// loop devices of kubelet, which begin with Config.KubeletDir.
 //
 // The node sees the host's file system, apart from /run, /var/lib and /var/log,
 // which are its own: so all daemons run with their usual paths.

@@ -7,8 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-const kubeletDir = "/var/lib/kubelet"
-
 var kubeletConfig = template.Must(template.New("kubelet.yaml").Parse(`
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -50,7 +48,7 @@ func (n *inside) startKubelet() error {
 	return n.startDaemon("kubelet", n.Kubelet,
 		"--config="+config,
 		"--kubeconfig="+n.KubeletKubeconfig,
-		"--root-dir="+kubeletDir,
+		"--root-dir="+n.KubeletDir,
 		"--hostname-override="+n.Name,
 		"--node-ip="+n.Network.Node,
 		"--node-labels="+corev1.LabelTopologyZone+"="+n.Zone,

@@ -18,7 +18,7 @@ var OwnFolders = []string{"/run", "/var/lib", "/var/log"}
 // mountAll makes the mount namespace, which is still a copy of the host's, that
 // of a machine.
 func mountAll(c Config) error {
-	for _, dir := range []string{c.lib(), c.log(), filepath.Join(c.lib(), "kubelet")} {
+	for _, dir := range []string{c.lib(), c.log()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
