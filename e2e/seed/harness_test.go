@@ -47,6 +47,7 @@ var (
 type stage struct {
 	*nodetest.Lab
 	region *disks.Region
+	faults *disks.Faults
 	hawser string
 }
 
@@ -69,8 +70,9 @@ func raise(t *testing.T, name string, region *disks.Region) *stage {
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
-	l := nodetest.Start(t, lab.Options{Region: region, Cluster: cluster.Options{Name: name}})
-	return &stage{Lab: l, region: region, hawser: built.binary}
+	faults := &disks.Faults{}
+	l := nodetest.Start(t, lab.Options{Region: region, Faults: faults, Cluster: cluster.Options{Name: name}})
+	return &stage{Lab: l, region: region, faults: faults, hawser: built.binary}
 }
 
 func TestMain(m *testing.M) {
@@ -165,7 +167,12 @@ func (w *world) within(manifest []byte) []byte {
 
 // exec runs a command in a container and returns what it printed.
 func (w *world) exec(pod, container string, command ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	return w.execFor(time.Minute, pod, container, command...)
+}
+
+// execFor is exec with a bound of its own.
+func (w *world) execFor(bound time.Duration, pod, container string, command ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(w.ctx, bound)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	err := backup.NewExecutor(w.config, w.client).Exec(ctx, w.namespace, pod, container, command, nil, &stdout, &stderr)
@@ -270,6 +277,22 @@ func (w *world) disksOf() map[string]string {
 		handles[claim.Name] = volumes[claim.Spec.VolumeName]
 	}
 	return handles
+}
+
+// snapshotsOf are the snapshots on the storage of the given disks.
+func (w *world) snapshotsOf(handles map[string]string) []disks.Snapshot {
+	w.t.Helper()
+	all, err := w.region.Snapshots()
+	w.must(err)
+	var of []disks.Snapshot
+	for _, snapshot := range all {
+		for _, handle := range handles {
+			if snapshot.Disk == handle {
+				of = append(of, snapshot)
+			}
+		}
+	}
+	return of
 }
 
 // destroyDisks loses the disks themselves.
