@@ -236,6 +236,18 @@ func TestPlanClaimsThatExist(t *testing.T) {
 				o.haveClaim(0, corev1.ClaimBound, elsewhere)
 			},
 			refused: []refusal{{claim0, "bound to another disk (PersistentVolume pv-elsewhere, volumeHandle disk-new)", "make its PersistentVolume Retain first"}}},
+		{name: "the claim is bound to a disk of the same handle of another driver",
+			given: func(o *Observed) {
+				o.haveVolume(0, corev1.VolumeBound, renamed("pv-elsewhere"), func(v *corev1.PersistentVolume) { v.Spec.CSI.Driver = "other.example.com" })
+				o.haveClaim(0, corev1.ClaimBound, elsewhere)
+			},
+			refused: []refusal{{claim0, "PersistentVolume pv-elsewhere, volumeHandle disk-0", "delete the claim"}}},
+		{name: "the claim is still shown as Bound, but its volume names another claim",
+			given: func(o *Observed) {
+				o.haveVolume(0, corev1.VolumeReleased, foreignUID)
+				o.haveClaim(0, corev1.ClaimBound)
+			},
+			refused: []refusal{{claim0, "PersistentVolume pv-redis-0, volumeHandle disk-0", "run the restore again"}}},
 		{name: "the claim is bound to a volume without a CSI source",
 			given: func(o *Observed) {
 				o.haveVolume(0, corev1.VolumeBound, renamed("pv-elsewhere"), func(v *corev1.PersistentVolume) { v.Spec.CSI = nil })

@@ -75,6 +75,13 @@ func TestPlanNamespacesConfigurationAndWorkloads(t *testing.T) {
 				o.Claims = nil
 			},
 			prepare: "keep Namespace/shop, keep ConfigMap/redis-config", workloads: "keep Service/redis-service, keep StatefulSet/redis"},
+		{name: "the set runs and a claim of it is Lost",
+			given: func(o *Observed) {
+				*o = *runningShop()
+				foreignUID(&o.Volumes[0])
+				o.Claims[0].Status.Phase = corev1.ClaimLost
+			},
+			refused: []refusal{{"StatefulSet shop/redis", "it is running", "--replicas=0"}}},
 		{name: "the namespace is being deleted",
 			given: func(o *Observed) {
 				ns := namespace("shop")
@@ -251,6 +258,22 @@ func TestPlanOfAPartOfThePoint(t *testing.T) {
 				t.Errorf("objects (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// No controller makes claims for a bare Pod: one that waits for its claim may
+// be given it.
+func TestPlanRestoresTheClaimOfAPodThatExists(t *testing.T) {
+	observed := emptyCluster()
+	observed.Pods = []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "importer"}}}
+	plan, err := checkedPlan(t, mall(), Request{Workloads: []catalog.Workload{{Kind: "Pod", Name: "importer"}}}, observed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Concat(volumeLines(plan), stepWords(plan.Workloads))
+	want := []string{"reattach: create pv/pv-shop-import, create pvc/import", "keep Pod/importer"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 }
 
