@@ -134,7 +134,7 @@ func finishTree(tree, added string) error {
 			return err
 		}
 	}
-	if err := os.Chmod(filepath.Join(tree, "tmp"), 0o1777|fs.ModeSticky); err != nil {
+	if err := os.Chmod(filepath.Join(tree, "tmp"), 0o777|fs.ModeSticky); err != nil {
 		return err
 	}
 	sh := filepath.Join(tree, "bin/sh")

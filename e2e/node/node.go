@@ -211,6 +211,10 @@ func (n *Node) ready(ctx context.Context, client kubernetes.Interface) error {
 // Name is the node's name.
 func (n *Node) Name() string { return n.name }
 
+// HostIP is the address at which Pods reach this machine: that of a server which
+// listens there, or everywhere.
+func (n *Node) HostIP() string { return n.network.Host }
+
 // Stop ends the node at once, as a power cut does, and removes what is left of
 // it. Its Node object and what is attached to it stay: nobody has told the
 // cluster. It may be called before or after the cluster's Stop, and again.

@@ -16,9 +16,11 @@ func Requirements() error {
 	if os.Geteuid() != 0 || !disks.CanMount() {
 		missing = append(missing, "root with the right to mount and to make namespaces (CAP_SYS_ADMIN)")
 	}
-	for program, from := range map[string]string{"apt-get": "Debian", "dpkg-deb": "Debian", "ip": "Debian's package iproute2"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, program+", of "+from)
+	for _, program := range []struct{ name, from string }{
+		{"apt-get", "Debian"}, {"dpkg-deb", "Debian"}, {"ip", "Debian's package iproute2"}, {"losetup", "Debian's package mount"},
+	} {
+		if _, err := exec.LookPath(program.name); err != nil {
+			missing = append(missing, program.name+" of "+program.from)
 		}
 	}
 	if len(missing) > 0 {

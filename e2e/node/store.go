@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"hawser.dev/hawser/e2e/tools"
 )
@@ -56,7 +57,7 @@ func install(ctx context.Context, progress io.Writer) (parts, error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return parts{}, err
 	}
-	lock, err := lockFile(s.path(".lock"), syscall.LOCK_EX)
+	lock, err := s.lock(ctx, progress)
 	if err != nil {
 		return parts{}, err
 	}
@@ -73,6 +74,26 @@ func install(ctx context.Context, progress io.Writer) (parts, error) {
 	}
 	p.images, err = s.archives(ctx, progress)
 	return p, err
+}
+
+// lock lets one process at a time look what is missing and make it.
+func (s store) lock(ctx context.Context, progress io.Writer) (*os.File, error) {
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for waiting := false; ; waiting = true {
+		lock, err := lockFile(s.path(".lock"))
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return lock, err
+		}
+		if !waiting {
+			fmt.Fprintln(progress, "waiting for another process that installs what nodes are made of")
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for another process that installs what nodes are made of: %w", context.Cause(ctx))
+		}
+	}
 }
 
 func (s store) path(name string) string { return filepath.Join(s.dir, name) }
@@ -108,20 +129,14 @@ func (s store) goBuild(ctx context.Context, path, pkg string) error {
 }
 
 // lockFile takes the lock of a file, which lasts until the file is closed or
-// this process ends.
-func lockFile(path string, how int) (*os.File, error) {
+// this process ends. It fails with EWOULDBLOCK if another one has it.
+func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := syscall.Flock(int(file.Fd()), how)
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
-		return file, nil
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
+	return file, nil
 }

@@ -42,11 +42,14 @@ func Require(t testing.TB) {
 	}
 }
 
-// Start starts a cluster whose only node is one that runs Pods.
+// Start starts a cluster with a node that runs Pods. It is the only one unless
+// the options say how many of kwok's there are to be beside it.
 func Start(t testing.TB, options lab.Options) *Lab {
 	t.Helper()
 	Require(t)
-	options.Cluster.Nodes = -1
+	if options.Cluster.Nodes == 0 {
+		options.Cluster.Nodes = -1
+	}
 	l := &Lab{Lab: clustertest.StartLab(t, options)}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
