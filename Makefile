@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: build tools demo test test-short lint clean help
+.PHONY: build tools demo test test-short e2e lint clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -22,6 +22,10 @@ test: tools ## run every test; our own code under the race detector
 
 test-short: ## run the tests that need no cluster and no built tools
 	$(GO) test -race -short ./...
+
+e2e: tools ## run Pods in containers and bring their data back; as root on Debian
+	$(GO) run ./e2e/tools/build kubelet coredns
+	HAWSER_E2E=1 $(GO) test -timeout 30m -p 1 ./e2e/node/... ./e2e/seed/...
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \
