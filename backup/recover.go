@@ -16,13 +16,23 @@ func (r *run) giveUp(ctx context.Context, intent catalog.Intent, cause error) er
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	if errors.Is(cause, catalog.ErrFenced) {
-		return nil // whoever closed the point has its snapshots in hand
+		return r.yield(ctx, intent)
 	}
 	err := r.abandon(ctx, intent, r.survey, "the run failed: "+cause.Error())
 	if err != nil {
 		return fmt.Errorf("the snapshots of this run are still there; a run after %s removes them: %w", intent.Deadline.Format(time.RFC3339), err)
 	}
 	return nil
+}
+
+// yield removes the snapshots of a run that another one has abandoned: the
+// other has removed those that it found, and settled the entry.
+func (r *run) yield(ctx context.Context, intent catalog.Intent) error {
+	closed, err := r.Catalog.ReadCommit(ctx, catalog.Presence{ClusterUID: intent.Cluster.UID, Point: intent.Point})
+	if err != nil || closed.Outcome != catalog.Abandoned {
+		return err
+	}
+	return r.discard(ctx, intent.Point, intent.Snapshots)
 }
 
 // abandon closes an open run, so that it can never commit, then removes its
@@ -45,14 +55,17 @@ func (r *Runner) abandon(ctx context.Context, intent catalog.Intent, survey []ca
 // recover finishes what earlier runs left open: an abandoned run whose
 // snapshots are still there, a run that is past its deadline, a committed run
 // whose entry was not settled. A run within its deadline may be alive and is
-// left alone.
+// left alone. What cannot be finished is logged and left to the next run: it
+// must not stand in the way of new points. recover fails only if ctx ends.
 func (r *Runner) recover(ctx context.Context, survey []catalog.Presence) error {
 	for _, p := range survey {
 		if !p.Journal || p.Settled {
 			continue
 		}
-		if err := r.recoverOne(ctx, p, survey); err != nil {
-			return fmt.Errorf("point %s: %w", p.Point, err)
+		if err := r.recoverOne(ctx, p, survey); ctx.Err() != nil {
+			return context.Cause(ctx)
+		} else if err != nil {
+			r.log().Warn("an earlier run could not be cleared up; the next backup tries again", "point", p.Point, "error", err)
 		}
 	}
 	return nil
