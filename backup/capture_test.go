@@ -74,10 +74,7 @@ func TestCaptureLosesNothingElse(t *testing.T) {
 	for _, folder := range []string{"statefulset", "deployment-with-secrets"} {
 		inv := inventory(t, readFile(t, filepath.Join("testdata", folder, "in.yaml")))
 		given := map[string]*unstructured.Unstructured{}
-		for _, o := range slices.Concat(
-			raws(inv.Namespaces), raws(inv.StorageClasses), raws(inv.ConfigMaps), raws(inv.Secrets), raws(inv.Volumes),
-			raws(inv.Claims), raws(inv.Services), raws(inv.StatefulSets), raws(inv.Deployments), raws(inv.Pods),
-		) {
+		for _, o := range allRaw(inv) {
 			given[idOf(o)] = o.DeepCopy()
 		}
 		selected := mustSelect(t, inv, Selection{}, Include{Secrets: true})
@@ -88,6 +85,14 @@ func TestCaptureLosesNothingElse(t *testing.T) {
 			wantDiff(t, idOf(got), want.Object, got.Object)
 		}
 	}
+}
+
+// allRaw returns the raw objects of an inventory.
+func allRaw(inv *Inventory) []unstructured.Unstructured {
+	return slices.Concat(
+		raws(inv.Namespaces), raws(inv.StorageClasses), raws(inv.ConfigMaps), raws(inv.Secrets), raws(inv.Volumes),
+		raws(inv.Claims), raws(inv.Services), raws(inv.StatefulSets), raws(inv.Deployments), raws(inv.Pods),
+	)
 }
 
 func raws[T any](list []Listed[T]) []unstructured.Unstructured {

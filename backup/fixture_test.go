@@ -21,6 +21,12 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
+// The fake clients cannot begin a watch with a list, and cannot say so.
+func TestMain(m *testing.M) {
+	os.Setenv("KUBE_FEATURE_WatchListClient", "false")
+	os.Exit(m.Run())
+}
+
 var noon = time.Date(2026, 9, 3, 12, 0, 0, 0, time.UTC)
 
 // inventory returns what a cluster with these objects has, as YAML documents.
