@@ -72,7 +72,7 @@ func (c *Cluster) args(name string) []string {
 		}
 	case csiProvisioner:
 		// Its default for a call to the driver is 10 s, the shortest of all.
-		return append(c.sidecarArgs(name), "--extra-create-metadata", "--timeout=30s")
+		return append(c.sidecarArgs(name), "--extra-create-metadata", "--timeout=30s", "--feature-gates=VolumeAttributesClass=true")
 	case csiSnapshotter:
 		return append(c.sidecarArgs(name), "--extra-create-metadata")
 	case csiAttacher:
@@ -111,6 +111,8 @@ func (c *Cluster) apiServerArgs() []string {
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--allow-privileged=true",
 		"--kubelet-preferred-address-types=InternalIP",
+		// What csi-provisioner v5 reads VolumeAttributesClasses by; served until v1.37.
+		"--runtime-config=storage.k8s.io/v1beta1/volumeattributesclasses=true",
 		"--kubelet-client-certificate="+c.pki.kubeletCert(),
 		"--kubelet-client-key="+c.pki.kubeletKey(),
 		"--shutdown-send-retry-after", // a stop takes 2 s, not the minute that open watches may last
