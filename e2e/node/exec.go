@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
@@ -28,15 +27,7 @@ func (n *Node) Exec(ctx context.Context, namespace, pod, container string, comma
 		VersionedParams(&corev1.PodExecOptions{
 			Container: container, Command: command, Stdout: true, Stderr: true,
 		}, scheme.ParameterCodec).URL()
-	viaWebSocket, err := remotecommand.NewWebSocketExecutor(config, http.MethodGet, url.String())
-	if err != nil {
-		return "", err
-	}
-	viaSPDY, err := remotecommand.NewSPDYExecutor(config, http.MethodPost, url)
-	if err != nil {
-		return "", err
-	}
-	executor, err := remotecommand.NewFallbackExecutor(viaWebSocket, viaSPDY, httpstream.IsUpgradeFailure)
+	executor, err := remotecommand.NewWebSocketExecutor(config, http.MethodGet, url.String())
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"hawser.dev/hawser/e2e/cluster"
+	"hawser.dev/hawser/e2e/cluster/clustertest"
 	"hawser.dev/hawser/e2e/cluster/lab"
 	"hawser.dev/hawser/e2e/disks"
 	"hawser.dev/hawser/e2e/node"
@@ -139,6 +141,31 @@ func TestNothingIsLeftAfterStop(t *testing.T) {
 	if traces := tracesOf(t, dir); len(traces) > 0 {
 		t.Errorf("left are %q", traces)
 	}
+	if left := descendants(t, os.Getpid()); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+}
+
+func TestNothingIsLeftOfAStartThatIsCancelled(t *testing.T) {
+	nodetest.Require(t)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Run("a start with too little time", func(t *testing.T) {
+		l := clustertest.StartLab(t, lab.Options{Region: newRegion(t), Cluster: cluster.Options{Nodes: -1}})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for !hasTrace(tracesOf(t, dir), "cgroup") && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			cancel()
+		}()
+		if _, err := node.Start(ctx, node.Options{Cluster: l.Cluster}); !errors.Is(err, context.Canceled) {
+			t.Errorf("the error is %v", err)
+		}
+		if traces := tracesOf(t, dir); len(traces) > 0 {
+			t.Errorf("left are %q", traces)
+		}
+	})
 	if left := descendants(t, os.Getpid()); len(left) > 0 {
 		t.Errorf("processes %v are left", left)
 	}
