@@ -14,7 +14,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"hawser.dev/hawser/e2e/cluster/lab"
+	"hawser.dev/hawser/e2e/seed"
 )
 
 const replicas = 3
@@ -24,7 +24,8 @@ func claimName(ordinal int) string { return fmt.Sprintf("redis-pvc-redis-%d", or
 // prologue deploys Redis in the first cluster and writes on each disk.
 func (s *stage) prologue(ctx context.Context) error {
 	title("A StatefulSet with three disks, on a class whose policy is Delete")
-	if err := s.first.Apply(ctx, shop); err != nil {
+	manifest := append([]byte("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"), seed.RedisRoles.In("shop")...)
+	if err := s.first.Apply(ctx, manifest); err != nil {
 		return err
 	}
 	if err := s.awaitReady(ctx, s.first); err != nil {
@@ -42,7 +43,7 @@ func (s *stage) prologue(ctx context.Context) error {
 		}
 		fmt.Printf("  %s  on disk %s holds %q\n", claim, s.handles[claim], "Canberra "+s.secrets[claim])
 	}
-	return nil
+	return s.expectRedis(ctx, s.first, "OK", "SET", "capital:australia", "Canberra")
 }
 
 // act1 loses every Kubernetes object and brings the set back on its disks.
@@ -60,6 +61,9 @@ func (s *stage) act1(ctx context.Context) error {
 		if err := os.WriteFile(s.file(handle, "after-the-backup"), []byte(s.later), 0o600); err != nil {
 			return err
 		}
+	}
+	if err := s.expectRedis(ctx, s.first, "OK", "SET", "capital:usa", "Washington"); err != nil {
+		return err
 	}
 	if err := s.lose(ctx, s.first); err != nil {
 		return err
@@ -150,12 +154,18 @@ func (s *stage) act3(ctx context.Context) error {
 			return fmt.Errorf("claim %s holds a write from after the backup: %v", claim, err)
 		}
 	}
+	err = errors.Join(
+		s.expectRedis(ctx, s.second, "Canberra", "GET", "capital:australia"),
+		s.expectRedis(ctx, s.second, "", "GET", "capital:usa"))
+	if err != nil {
+		return err
+	}
 	proved("the set runs on new disks, with every byte of the time of the backup, and none of later")
 	return nil
 }
 
 // proveSameDisks reads everything back in the cluster of l.
-func (s *stage) proveSameDisks(ctx context.Context, l *lab.Lab) error {
+func (s *stage) proveSameDisks(ctx context.Context, l *theatre) error {
 	now, err := s.handlesIn(ctx, l)
 	if err != nil {
 		return err
@@ -171,7 +181,9 @@ func (s *stage) proveSameDisks(ctx context.Context, l *lab.Lab) error {
 			return fmt.Errorf("claim %s: %w", claim, err)
 		}
 	}
-	return nil
+	return errors.Join(
+		s.expectRedis(ctx, l, "Canberra", "GET", "capital:australia"),
+		s.expectRedis(ctx, l, "Washington", "GET", "capital:usa"))
 }
 
 func (s *stage) file(handle, name string) string {

@@ -14,8 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-
-	"hawser.dev/hawser/e2e/cluster/lab"
 )
 
 var (
@@ -36,7 +34,7 @@ func build(ctx context.Context, into string) error {
 }
 
 // command is hawser with the demo's store and the kubeconfig of l.
-func (s *stage) command(ctx context.Context, l *lab.Lab, args []string) *exec.Cmd {
+func (s *stage) command(ctx context.Context, l *theatre, args []string) *exec.Cmd {
 	fmt.Printf("\n%s$ hawser %s\n", l.Name(), strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, s.hawser, args...)
 	cmd.Env = append(os.Environ(), s.store.Env()...)
@@ -45,7 +43,7 @@ func (s *stage) command(ctx context.Context, l *lab.Lab, args []string) *exec.Cm
 	return cmd
 }
 
-func (s *stage) run(ctx context.Context, l *lab.Lab, args ...string) error {
+func (s *stage) run(ctx context.Context, l *theatre, args ...string) error {
 	if err := s.command(ctx, l, args).Run(); err != nil {
 		return fmt.Errorf("hawser %s: %w", strings.Join(args, " "), err)
 	}
@@ -55,7 +53,7 @@ func (s *stage) run(ctx context.Context, l *lab.Lab, args ...string) error {
 // exitRefused is hawser's exit code for a refusal.
 const exitRefused = 4
 
-func (s *stage) expectRefusal(ctx context.Context, l *lab.Lab, args ...string) error {
+func (s *stage) expectRefusal(ctx context.Context, l *theatre, args ...string) error {
 	err := s.command(ctx, l, args).Run()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitRefused {
@@ -64,12 +62,12 @@ func (s *stage) expectRefusal(ctx context.Context, l *lab.Lab, args ...string) e
 	return nil
 }
 
-func (s *stage) clientset(l *lab.Lab) kubernetes.Interface {
+func (s *stage) clientset(l *theatre) kubernetes.Interface {
 	return kubernetes.NewForConfigOrDie(l.RESTConfig("hawser-demo"))
 }
 
 // awaitReady waits until all Pods of the set are Ready.
-func (s *stage) awaitReady(ctx context.Context, l *lab.Lab) error {
+func (s *stage) awaitReady(ctx context.Context, l *theatre) error {
 	return l.Await(ctx, setsResource, "shop", "redis", func(set *unstructured.Unstructured) bool {
 		if set == nil {
 			return false
@@ -80,7 +78,7 @@ func (s *stage) awaitReady(ctx context.Context, l *lab.Lab) error {
 }
 
 // handlesIn reads which disk each claim is on.
-func (s *stage) handlesIn(ctx context.Context, l *lab.Lab) (map[string]string, error) {
+func (s *stage) handlesIn(ctx context.Context, l *theatre) (map[string]string, error) {
 	core := s.clientset(l).CoreV1()
 	handles := map[string]string{}
 	for i := range replicas {
@@ -100,15 +98,42 @@ func (s *stage) handlesIn(ctx context.Context, l *lab.Lab) (map[string]string, e
 	return handles, nil
 }
 
+// redis runs redis-cli in a Pod of the set, if Pods run, and returns its answer.
+func (s *stage) redis(ctx context.Context, l *theatre, pod string, args ...string) (string, error) {
+	answer, err := l.node.Exec(ctx, "shop", pod, "redis-container", append([]string{"redis-cli"}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	answer = strings.TrimSpace(answer)
+	fmt.Printf("%s$ kubectl exec -n shop %s -- redis-cli %s\n%q\n", l.Name(), pod, strings.Join(args, " "), answer)
+	return answer, nil
+}
+
+// expectRedis asks the primary, and fails if it answers otherwise. Where Pods
+// only seem to run there is nobody to ask.
+func (s *stage) expectRedis(ctx context.Context, l *theatre, want string, args ...string) error {
+	if l.node == nil {
+		return nil
+	}
+	got, err := s.redis(ctx, l, "redis-0", args...)
+	if err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("redis-cli %s says %q, want %q", strings.Join(args, " "), got, want)
+	}
+	return nil
+}
+
 // lose deletes the set, its claims and their volumes, as in the book.
-func (s *stage) lose(ctx context.Context, l *lab.Lab) error {
+func (s *stage) lose(ctx context.Context, l *theatre) error {
 	fmt.Printf("\n%s$ kubectl delete statefulset,pvc,pv --all   # and the Service and ConfigMap\n", l.Name())
 	client := s.clientset(l)
 	everything := metav1.ListOptions{}
 	err := errors.Join(
 		client.AppsV1().StatefulSets("shop").DeleteCollection(ctx, metav1.DeleteOptions{}, everything),
 		client.CoreV1().Services("shop").Delete(ctx, "redis-service", metav1.DeleteOptions{}),
-		client.CoreV1().ConfigMaps("shop").Delete(ctx, "redis-config", metav1.DeleteOptions{}),
+		client.CoreV1().ConfigMaps("shop").Delete(ctx, "redis-role-config", metav1.DeleteOptions{}),
 		client.CoreV1().PersistentVolumeClaims("shop").DeleteCollection(ctx, metav1.DeleteOptions{}, everything),
 		client.CoreV1().PersistentVolumes().DeleteCollection(ctx, metav1.DeleteOptions{}, everything))
 	if err != nil {
@@ -121,7 +146,7 @@ func (s *stage) lose(ctx context.Context, l *lab.Lab) error {
 }
 
 // scaleDown stops the set and waits until its disks are detached.
-func (s *stage) scaleDown(ctx context.Context, l *lab.Lab) error {
+func (s *stage) scaleDown(ctx context.Context, l *theatre) error {
 	fmt.Printf("%s$ kubectl scale statefulset/redis -n shop --replicas=0\n", l.Name())
 	_, err := s.clientset(l).AppsV1().StatefulSets("shop").Patch(ctx, "redis", types.MergePatchType, []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{})
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,12 +14,10 @@ import (
 	"hawser.dev/hawser/e2e/cluster"
 	"hawser.dev/hawser/e2e/cluster/lab"
 	"hawser.dev/hawser/e2e/disks"
+	"hawser.dev/hawser/e2e/node"
 	"hawser.dev/hawser/e2e/objectstore"
 	"hawser.dev/hawser/e2e/tools"
 )
-
-//go:embed shop.yaml
-var shop []byte
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,13 +32,14 @@ func run(ctx context.Context) error {
 	if err := tools.Build(ctx, "kubernetes", "s3"); err != nil {
 		return err
 	}
+	real := realNodes(ctx)
 	dir, err := os.MkdirTemp("", "hawser-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	began := time.Now()
-	s, err := raise(ctx, dir)
+	s, err := raise(ctx, dir, real)
 	if err != nil {
 		return err
 	}
@@ -55,6 +53,20 @@ func run(ctx context.Context) error {
 	return nil
 }
 
+// realNodes says whether this machine can run Pods in containers, and readies
+// it for that. Elsewhere Pods only seem to run, and the demo says so.
+func realNodes(ctx context.Context) bool {
+	err := node.Requirements()
+	if err == nil {
+		err = node.Install(ctx, os.Stdout)
+	}
+	if err != nil {
+		fmt.Printf("Pods will only seem to run (kwok), since %v.\nThe disks are real folders, and are read and written beside the Pods.\n\n", err)
+		return false
+	}
+	return true
+}
+
 // stage is what the demo plays on: two clusters in one region of disks, and an
 // S3 server.
 type stage struct {
@@ -62,16 +74,22 @@ type stage struct {
 	hawser string // the program
 	region *disks.Region
 	store  *objectstore.Server
-	first  *lab.Lab
-	second *lab.Lab
+	first  *theatre
+	second *theatre
 
 	handles map[string]string // of each claim's disk, as first made
 	secrets map[string]string // what was written on each disk before the backup
 	later   string            // what was written on each after it
 }
 
+// theatre is one cluster, with a node that runs Pods, or nodes that pretend to.
+type theatre struct {
+	*lab.Lab
+	node *node.Node // nil if they pretend
+}
+
 // raise starts everything.
-func raise(ctx context.Context, dir string) (*stage, error) {
+func raise(ctx context.Context, dir string, real bool) (*stage, error) {
 	s := &stage{dir: dir, hawser: filepath.Join(dir, "hawser")}
 	fmt.Println("Starting two Kubernetes clusters that share one region of disks, and an S3 server …")
 	var err error
@@ -84,14 +102,9 @@ func raise(ctx context.Context, dir string) (*stage, error) {
 		s.store, err = objectstore.Start(gctx, objectstore.VersityGW, filepath.Join(dir, "store"))
 		return err
 	})
-	for name, into := range map[string]**lab.Lab{"first": &s.first, "second": &s.second} {
-		group.Go(func() (err error) {
-			*into, err = lab.Start(gctx, lab.Options{
-				Region:  s.region,
-				Cluster: cluster.Options{Name: name, Dir: filepath.Join(dir, name)},
-			})
-			return err
-		})
+	s.first, s.second = &theatre{}, &theatre{}
+	for name, into := range map[string]*theatre{"first": s.first, "second": s.second} {
+		group.Go(func() error { return into.open(gctx, name, dir, s.region, real) })
 	}
 	if err := group.Wait(); err != nil {
 		s.stop()
@@ -100,15 +113,38 @@ func raise(ctx context.Context, dir string) (*stage, error) {
 	return s, nil
 }
 
-func (s *stage) stop() {
-	for _, l := range []*lab.Lab{s.first, s.second} {
-		if l != nil {
-			if err := l.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		}
+// open starts a cluster and, if real, its node.
+func (t *theatre) open(ctx context.Context, name, dir string, region *disks.Region, real bool) (err error) {
+	options := cluster.Options{Name: name, Dir: filepath.Join(dir, name)}
+	if real {
+		options.Nodes = -1
 	}
+	if t.Lab, err = lab.Start(ctx, lab.Options{Region: region, Cluster: options}); err != nil || !real {
+		return err
+	}
+	t.node, err = node.Start(ctx, node.Options{Cluster: t.Cluster, Region: region})
+	return err
+}
+
+func (t *theatre) close() {
+	if t.node != nil {
+		complain(t.node.Stop())
+	}
+	if t.Lab != nil {
+		complain(t.Lab.Stop())
+	}
+}
+
+func (s *stage) stop() {
+	s.first.close()
+	s.second.close()
 	if s.store != nil {
 		s.store.Stop()
+	}
+}
+
+func complain(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 }

@@ -20,10 +20,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"hawser.dev/hawser/backup"
 	"hawser.dev/hawser/e2e/clitest"
@@ -31,6 +29,7 @@ import (
 	"hawser.dev/hawser/e2e/cluster/lab"
 	"hawser.dev/hawser/e2e/disks"
 	"hawser.dev/hawser/e2e/node/nodetest"
+	"hawser.dev/hawser/e2e/seed"
 )
 
 // patience bounds each wait: a server starts in seconds, and a busy machine
@@ -143,26 +142,7 @@ func (w *world) point(args ...string) string {
 // apply creates the objects of a manifest in this world's namespace.
 func (w *world) apply(manifest []byte) {
 	w.t.Helper()
-	w.must(w.Apply(w.ctx, w.within(manifest)))
-}
-
-// within puts this world's namespace into each document.
-func (w *world) within(manifest []byte) []byte {
-	w.t.Helper()
-	var out bytes.Buffer
-	for decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096); ; {
-		var object unstructured.Unstructured
-		if err := decoder.Decode(&object.Object); err != nil {
-			return out.Bytes()
-		}
-		if object.GetKind() != "StorageClass" {
-			object.SetNamespace(w.namespace)
-		}
-		data, err := yaml.Marshal(object.Object)
-		w.must(err)
-		out.WriteString("---\n")
-		out.Write(data)
-	}
+	w.must(w.Apply(w.ctx, seed.In(w.namespace, manifest)))
 }
 
 // exec runs a command in a container and returns what it printed.

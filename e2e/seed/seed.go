@@ -4,7 +4,18 @@
 // probes say when a server answers; the images are those that nodes bring.
 package seed
 
-import "embed"
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+)
 
 // Shape is a row of the chapter: the manifest of one of its workloads.
 type Shape string
@@ -41,3 +52,31 @@ func (s Shape) Manifest() []byte {
 	}
 	return data
 }
+
+// In returns the shape's objects in a namespace, which it does not create.
+func (s Shape) In(namespace string) []byte { return In(namespace, s.Manifest()) }
+
+// In puts a namespace into the objects of a manifest that live in one.
+func In(namespace string, manifest []byte) []byte {
+	var out bytes.Buffer
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096); ; {
+		var object unstructured.Unstructured
+		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
+			return out.Bytes()
+		} else if err != nil {
+			panic(fmt.Sprintf("seed: a manifest cannot be read: %v", err)) // they are part of the program
+		}
+		if !slices.Contains(clusterKinds, object.GetKind()) {
+			object.SetNamespace(namespace)
+		}
+		data, err := yaml.Marshal(object.Object)
+		if err != nil {
+			panic(fmt.Sprintf("seed: %v", err)) // what was decoded can be encoded
+		}
+		out.WriteString("---\n")
+		out.Write(data)
+	}
+}
+
+// clusterKinds live in no namespace.
+var clusterKinds = []string{"Namespace", "StorageClass", "VolumeAttributesClass"}
