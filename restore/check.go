@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -219,16 +220,28 @@ func answerOf(a *storagev1.VolumeAttachment) (DiskState, bool) {
 	if failure == nil {
 		return DiskState{}, false
 	}
-	handle := strings.TrimRight(a.Spec.Source.InlineVolumeSpec.CSI.VolumeHandle, "/")
 	switch code := codeOf(failure); {
-	case code == codes.NotFound && strings.Contains(failure.Message, handle[strings.LastIndex(handle, "/")+1:]):
-		// NOT_FOUND may also mean that the node is not known (CSI specification,
-		// ControllerPublishVolume), so it must name the disk.
+	case code == codes.NotFound && namesDisk(failure.Message, a.Spec.Source.InlineVolumeSpec.CSI.VolumeHandle):
 		return DiskState{DiskGone, failure.Message}, true
 	case code == codes.FailedPrecondition:
 		return DiskState{DiskInUse, failure.Message}, true
 	}
 	return DiskState{DiskUnknown, failure.Message}, true
+}
+
+// namesDisk says whether a driver's message names the disk, by its handle or the
+// last part of it, as a word of its own. NOT_FOUND may also mean that the node
+// is not known (CSI specification, ControllerPublishVolume), so a word that is
+// short enough to be part of a node's name says nothing.
+func namesDisk(message, handle string) bool {
+	handle = strings.TrimRight(handle, "/")
+	name := handle[strings.LastIndex(handle, "/")+1:]
+	const shortest = 6
+	if len(name) < shortest {
+		return false
+	}
+	word := regexp.MustCompile(`(^|[^A-Za-z0-9_-])` + regexp.QuoteMeta(name) + `($|[^A-Za-z0-9_-])`)
+	return word.MatchString(message)
 }
 
 // codeOf is the gRPC code of the driver's error: older attachers only have it

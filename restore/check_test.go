@@ -52,6 +52,8 @@ func TestAnswerOf(t *testing.T) {
 		{"nothing said yet", "vol-1a2b", storagev1.VolumeAttachmentStatus{}, ""},
 		{"a detach error is no answer", "vol-1a2b", storagev1.VolumeAttachmentStatus{DetachError: &storagev1.VolumeError{Message: "rpc error: code = NotFound desc = vol-1a2b"}}, ""},
 		{"NOT_FOUND that names the disk: it is gone", "vol-1a2b", failed(codes.NotFound, "volume vol-1a2b not found"), DiskGone},
+		{"NOT_FOUND of a node whose name holds the handle: not known", "vol-1a2b", failed(codes.NotFound, "node vol-1a2b-7 not found"), DiskUnknown},
+		{"NOT_FOUND that may name a node or the disk: not known", "1", failed(codes.NotFound, "node 1 not found"), DiskUnknown},
 		{"NOT_FOUND that names the end of a long handle: it is gone", "projects/p/zones/z/disks/pvc-1a2b", failed(codes.NotFound, "disk pvc-1a2b was not found"), DiskGone},
 		{"NOT_FOUND of the node: nothing is known of the disk", "vol-1a2b", failed(codes.NotFound, "node node-1 not found"), DiskUnknown},
 		{"NOT_FOUND of the node, and a handle that ends with a slash: nothing is known of the disk", "shares/vol-1a2b/", failed(codes.NotFound, "node node-1 not found"), DiskUnknown},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"hawser.dev/hawser/catalog"
@@ -38,11 +39,10 @@ type Request struct {
 type Action string
 
 const (
-	Create     Action = "create"
-	RearmPV    Action = "re-arm"  // reserve an existing PersistentVolume for its claim
-	ProtectPV  Action = "protect" // make an existing PersistentVolume Retain
-	KeepAsIs   Action = "keep"    // it exists and is right, or is not ours to change
-	WaitForPod Action = "wait"    // nothing to do until a Pod comes
+	Create    Action = "create"
+	RearmPV   Action = "re-arm"  // reserve an existing PersistentVolume for its claim
+	ProtectPV Action = "protect" // make an existing PersistentVolume Retain
+	KeepAsIs  Action = "keep"    // it exists and is right, or is not ours to change
 )
 
 // Step is one thing that Apply does, with its reason.
@@ -138,6 +138,7 @@ func NewPlan(point *catalog.RestorePoint, request Request, observed *Observed) (
 	for _, v := range p.volumes {
 		p.planVolume(v)
 	}
+	p.checkUsurpers()
 	p.planObjects()
 	p.findPods()
 	p.noteSkipped()
@@ -157,6 +158,7 @@ type planner struct {
 	volumes   []catalog.Volume            // wanted
 	workloads []unstructured.Unstructured // wanted
 	pairs     map[catalog.ClaimKey]Pair
+	unnamed   []*corev1.PersistentVolumeClaim // that will name no volume until they are bound
 }
 
 func (p *planner) refuse(kind, namespace, name, problem, remedy string) {

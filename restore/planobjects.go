@@ -58,6 +58,7 @@ func (p *planner) planObjects() {
 	for _, w := range p.workloads {
 		p.planWorkload(w)
 	}
+	p.checkRunning()
 }
 
 // used says whether a wanted workload of the same namespace names object.
@@ -143,6 +144,9 @@ func (o *Observed) workload(kind, namespace, name string) *running {
 // accounted for.
 func (p *planner) planWorkload(captured unstructured.Unstructured) {
 	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
+	if kind == "StatefulSet" {
+		p.checkOrdinals(captured)
+	}
 	existing := p.observed.workload(kind, namespace, name)
 	if existing != nil {
 		if !p.refuseDeleted(kind, p.observed.find(kind, namespace, name)) {
@@ -150,14 +154,10 @@ func (p *planner) planWorkload(captured unstructured.Unstructured) {
 		}
 		return
 	}
-	if kind == "StatefulSet" {
-		p.checkOrdinals(captured)
-	}
 	p.plan.Workloads = append(p.plan.Workloads, createRaw(bareObject(captured), "after its claims are bound"))
 }
 
-// keepWorkload leaves an existing workload alone, and refuses to put claims
-// under it while its controller could make empty ones of the same name.
+// keepWorkload leaves an existing workload alone.
 func (p *planner) keepWorkload(captured unstructured.Unstructured, existing *running) {
 	kind, namespace, name := captured.GetKind(), captured.GetNamespace(), captured.GetName()
 	reason := "it exists and is left as it is"
@@ -165,24 +165,41 @@ func (p *planner) keepWorkload(captured unstructured.Unstructured, existing *run
 		reason = "it exists with 0 replicas; scale it up when the restore is done"
 		p.plan.Notes = append(p.plan.Notes, fmt.Sprintf("%s %s/%s has 0 replicas: `kubectl scale -n %s %s/%s --replicas=N` starts it", kind, namespace, name, namespace, kind, name))
 	}
-	if kind != "Pod" && (existing.wanted > 0 || existing.pods > 0) && p.changesClaimsOf(namespace, catalog.Workload{Kind: kind, Name: name}) {
-		p.refuse(kind, namespace, name, fmt.Sprintf("it is running (%d replicas wanted, %d Pods), and claims of it are to be restored", existing.wanted, existing.pods),
-			fmt.Sprintf("run `kubectl scale -n %s %s/%s --replicas=0`, wait for its Pods to go, delete the claims that are to be replaced, and run the restore again", namespace, kind, name))
-		return
-	}
 	p.plan.Workloads = append(p.plan.Workloads, keep(kind, namespace, name, reason))
 }
 
-// changesClaimsOf says whether the plan does more than keep the workload's claims.
-func (p *planner) changesClaimsOf(namespace string, workload catalog.Workload) bool {
-	owned := map[catalog.ClaimKey]bool{}
+// checkRunning refuses to put claims under a StatefulSet that runs, whether or
+// not the set itself is wanted: its controller could make empty ones of the
+// same name at any moment. A Deployment makes none.
+func (p *planner) checkRunning() {
+	refused := map[string]bool{}
 	for _, v := range p.volumes {
-		if v.Claim.Namespace == namespace && v.Workload != nil && *v.Workload == workload {
-			owned[v.Claim] = true
+		if v.Workload == nil || v.Workload.Kind != "StatefulSet" || !p.changes(v.Claim) {
+			continue
 		}
+		set := p.observed.workload(v.Workload.Kind, v.Claim.Namespace, v.Workload.Name)
+		key := v.Claim.Namespace + "/" + v.Workload.Name
+		if set == nil || set.wanted == 0 && set.pods == 0 || refused[key] {
+			continue
+		}
+		if p.observed.find("StatefulSet", v.Claim.Namespace, v.Workload.Name).GetDeletionTimestamp() != nil && p.wantsNamed(*v.Workload) {
+			continue // refused for that
+		}
+		refused[key] = true
+		p.refuse(v.Workload.Kind, v.Claim.Namespace, v.Workload.Name, fmt.Sprintf("it is running (%d replicas wanted, %d Pods), and claims of it are to be restored", set.wanted, set.pods),
+			fmt.Sprintf("run `kubectl scale -n %s statefulset/%s --replicas=0`, wait for its Pods to go, delete the claims that are to be replaced, and run the restore again", v.Claim.Namespace, v.Workload.Name))
 	}
+}
+
+// wantsNamed says whether the workload itself is to be restored.
+func (p *planner) wantsNamed(w catalog.Workload) bool {
+	return slices.ContainsFunc(p.workloads, func(o unstructured.Unstructured) bool { return o.GetKind() == w.Kind && o.GetName() == w.Name })
+}
+
+// changes says whether the plan does more than keep and protect what a claim has.
+func (p *planner) changes(claim catalog.ClaimKey) bool {
 	return slices.ContainsFunc(p.plan.Volumes, func(plan VolumePlan) bool {
-		return owned[plan.Claim] && slices.ContainsFunc(plan.Steps, func(step Step) bool { return step.Action == Create || step.Action == RearmPV })
+		return plan.Claim == claim && slices.ContainsFunc(plan.Steps, func(step Step) bool { return step.Action == Create || step.Action == RearmPV })
 	})
 }
 

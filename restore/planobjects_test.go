@@ -59,7 +59,7 @@ func TestPlanNamespacesConfigurationAndWorkloads(t *testing.T) {
 				*o = *runningShop()
 				o.Claims = o.Claims[:2]
 			},
-			refused: []refusal{{"StatefulSet shop/redis", "it is running (3 replicas wanted, 3 Pods), and claims of it are to be restored", "kubectl scale -n shop StatefulSet/redis --replicas=0"}}},
+			refused: []refusal{{"StatefulSet shop/redis", "it is running (3 replicas wanted, 3 Pods), and claims of it are to be restored", "kubectl scale -n shop statefulset/redis --replicas=0"}}},
 		{name: "the set is scaled to 0 and its Pods are not gone yet",
 			given: func(o *Observed) {
 				*o = *runningShop()

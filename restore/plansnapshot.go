@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -38,12 +39,10 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 	plan.Size = static.Claim.Spec.Resources.Requests.Storage().String()
 	plan.WaitsForPod = ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingWaitForFirstConsumer
 	if claim != nil {
-		p.resumeRehydrate(v, plan, claim, static)
+		p.resumeRehydrate(plan, claim, static)
 		return
 	}
-	if !p.noUsurper(v, static.Claim) {
-		return
-	}
+	p.unnamed = append(p.unnamed, static.Claim)
 	content, ok := p.contentStep(v, static)
 	if !ok {
 		return
@@ -57,16 +56,22 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 }
 
 // resumeRehydrate keeps a claim that an earlier run of this restore made.
-func (p *planner) resumeRehydrate(v catalog.Volume, plan VolumePlan, claim *corev1.PersistentVolumeClaim, static Static) {
-	if !filledFrom(claim, static.Snapshot.Name) {
-		p.refuseClaim(plan.Claim, fmt.Sprintf("it exists and is not made from this snapshot (%s, volume %q)", claim.Status.Phase, claim.Spec.VolumeName),
+func (p *planner) resumeRehydrate(plan VolumePlan, claim *corev1.PersistentVolumeClaim, static Static) {
+	lost := claim.Status.Phase == corev1.ClaimLost
+	if !filledFrom(claim, static.Snapshot.Name) || lost {
+		problem := "it exists and is not made from this snapshot"
+		if lost {
+			problem = "it was made from a snapshot and has lost its volume"
+		}
+		p.refuseClaim(plan.Claim, fmt.Sprintf("%s (%s, volume %q)", problem, claim.Status.Phase, claim.Spec.VolumeName),
 			"scale its workload to 0, wait for its Pods to go, and delete the claim (make its PersistentVolume Retain first to keep the disk); then run the restore again")
 		return
 	}
-	if claim.Status.Phase == corev1.ClaimPending && !p.noUsurper(v, static.Claim) {
-		return
+	if claim.Status.Phase == corev1.ClaimPending {
+		p.unnamed = append(p.unnamed, static.Claim)
 	}
 	plan.Reason = "an earlier restore from this snapshot made it"
+	plan.WaitsForPod = plan.WaitsForPod && claim.Status.Phase != corev1.ClaimBound
 	plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", plan.Claim.Namespace, plan.Claim.Name, "it is filled from this snapshot"))
 	p.add(plan)
 }
@@ -114,20 +119,31 @@ func (p *planner) snapshotClass(v catalog.Volume) string {
 	return ""
 }
 
-// noUsurper makes sure that no existing PersistentVolume would be bound to the
-// claim instead of a new one from the snapshot: the binder looks for a match
+// checkUsurpers makes sure that no existing PersistentVolume would be bound to
+// a claim instead of a new one from the snapshot: the binder looks for a match
 // before it provisions, and does not look at the claim's dataSource
 // (syncUnboundClaim in pv_controller.go).
-func (p *planner) noUsurper(v catalog.Volume, claim *corev1.PersistentVolumeClaim) bool {
+func (p *planner) checkUsurpers() {
 	for i := range p.observed.Volumes {
 		volume := &p.observed.Volumes[i]
-		if couldBind(volume, claim) {
-			p.refuse("PersistentVolume", "", volume.Name, "it is Available and would be bound to claim "+v.Claim.String()+" in place of a disk from the snapshot",
-				"delete that PersistentVolume object (make it Retain first to keep its disk) or reserve it for another claim")
-			return false
+		if p.reservedByPlan(volume) {
+			continue
+		}
+		for _, claim := range p.unnamed {
+			if couldBind(volume, claim) {
+				p.refuse("PersistentVolume", "", volume.Name, "it is Available and would be bound to claim "+claim.Namespace+"/"+claim.Name+" in place of a disk from the snapshot",
+					"delete that PersistentVolume object (make it Retain first to keep its disk) or reserve it for another claim")
+			}
 		}
 	}
-	return true
+}
+
+// reservedByPlan says whether the plan reserves volume for the claim of its own
+// disk, which it does before it creates claims.
+func (p *planner) reservedByPlan(volume *corev1.PersistentVolume) bool {
+	return slices.ContainsFunc(p.plan.Volumes, func(plan VolumePlan) bool {
+		return plan.Way == Reattach && plan.VolumeName == volume.Name
+	})
 }
 
 // couldBind says whether the binder might match volume to a claim that does

@@ -49,6 +49,10 @@ func (p *planner) boundTo(claim *corev1.PersistentVolumeClaim, v catalog.Volume)
 // adopt keeps a claim that is bound to its own disk.
 func (p *planner) adopt(v catalog.Volume, claim *corev1.PersistentVolumeClaim) {
 	volume := p.observed.volume(claim.Spec.VolumeName)
+	if existing := p.observed.volumesOf(v.Driver, v.VolumeHandle); len(existing) > 1 {
+		p.refuseTwins(v, existing)
+		return
+	}
 	plan := p.newVolumePlan(v, Adopt, "the claim is bound to its disk")
 	plan.VolumeName = volume.Name
 	plan.Steps = append(p.protectStep(volume), keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "bound to its disk"))
@@ -102,7 +106,10 @@ func (p *planner) planReattach(v catalog.Volume, claim *corev1.PersistentVolumeC
 	if !ok {
 		return
 	}
-	class, note := p.classFor(v)
+	class, note, ok := p.classFor(v)
+	if !ok {
+		return
+	}
 	volume, newClaim, err := Prebind(p.pairs[v.Claim], class)
 	if err != nil {
 		p.refuseClaim(v.Claim, err.Error(), "the point cannot be used for this claim; use an older one")
@@ -131,7 +138,10 @@ func (p *planner) admitClaim(v catalog.Volume, claim *corev1.PersistentVolumeCla
 	case claim == nil:
 		return "", true
 	case claim.Spec.VolumeName == volumeName && claim.Status.Phase != corev1.ClaimBound:
-		return claim.UID, true // Pending after an interrupted restore, or Lost
+		if claim.Status.Phase == corev1.ClaimLost {
+			return claim.UID, true
+		}
+		return "", true // Pending, after an interrupted restore
 	case claim.Status.Phase == corev1.ClaimBound, claim.Spec.VolumeName != "":
 		p.refuseClaim(v.Claim, fmt.Sprintf("it exists and is bound to another disk (%s)", p.describeVolume(claim.Spec.VolumeName)),
 			scaleDown+" if that disk is not wanted (make its PersistentVolume Retain first to keep the disk); then run the restore again")
@@ -169,11 +179,8 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 		return create(prebound, "over disk "+string(v.VolumeHandle)+", reserved for the claim"), true
 	}
 	if len(existing) > 1 {
-		names := make([]string, len(existing))
-		for i, e := range existing {
-			names[i] = e.Name
-		}
-		return refuse(strings.Join(names, ", "), "all are over the same disk "+string(v.VolumeHandle)+" of claim "+v.Claim.String(), "delete all but one of these objects (make each Retain first)")
+		p.refuseTwins(v, existing)
+		return Step{}, false
 	}
 	volume := existing[0]
 	ref := volume.Spec.ClaimRef
@@ -184,7 +191,7 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 		return refuse(volume.Name, "its reclaim failed ("+volume.Status.Message+"), so the disk may be half deleted", "look at the disk; if it is whole, make the PersistentVolume Retain and delete the object, then run the restore again; or use --from snapshots")
 	case ref != nil && (ref.Namespace != v.Claim.Namespace || ref.Name != v.Claim.Name):
 		return refuse(volume.Name, fmt.Sprintf("it holds disk %s for another claim, %s/%s", v.VolumeHandle, ref.Namespace, ref.Name), "a disk can serve one claim: delete that claim and this PersistentVolume object first (it must be Retain), or use --from snapshots")
-	case isReserved(volume, claimUID) && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
+	case isReserved(volume, claimUID, p.observed.claim(v.Claim)) && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
 		return keep("PersistentVolume", "", volume.Name, "it is reserved for the claim"), true
 	}
 	patch, err := Rearm(volume, v.Claim, claimUID)
@@ -197,12 +204,30 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 	}, true
 }
 
+// refuseTwins refuses a disk that several PersistentVolumes name: the reclaim of
+// any of them would delete it under the others.
+func (p *planner) refuseTwins(v catalog.Volume, twins []corev1.PersistentVolume) {
+	names, states := make([]string, len(twins)), make([]string, len(twins))
+	for i, twin := range twins {
+		names[i] = twin.Name
+		states[i] = fmt.Sprintf("%s and %s", twin.Status.Phase, twin.Spec.PersistentVolumeReclaimPolicy)
+	}
+	p.refuse("PersistentVolume", "", strings.Join(names, ", "), fmt.Sprintf("all are over the same disk %s of claim %s (%s)", v.VolumeHandle, v.Claim, strings.Join(states, ", ")),
+		"make each Retain, then delete all but one of these objects")
+}
+
 // isReserved says whether volume, whose claimRef names the claim if there is
 // one, stays the claim's. One without a uid that is marked as bound by the
 // controller loses its claimRef on a conflict (unbindVolume in pv_controller.go).
-func isReserved(volume corev1.PersistentVolume, claimUID types.UID) bool {
+func isReserved(volume corev1.PersistentVolume, claimUID types.UID, claim *corev1.PersistentVolumeClaim) bool {
 	ref := volume.Spec.ClaimRef
-	return ref != nil && ref.UID == claimUID && (claimUID != "" || volume.Annotations["pv.kubernetes.io/bound-by-controller"] == "")
+	switch {
+	case ref == nil:
+		return false
+	case claim != nil && ref.UID == claim.UID:
+		return true // the binder is at it
+	}
+	return ref.UID == claimUID && (claimUID != "" || volume.Annotations["pv.kubernetes.io/bound-by-controller"] == "")
 }
 
 // protectStep makes a volume that is kept Retain, if it is not.
@@ -219,20 +244,24 @@ func (p *planner) protectStep(volume *corev1.PersistentVolume) []Step {
 }
 
 // classFor is the storage class under which a retained disk comes back: the
-// mapped one, else the recorded one where the target has it with the same
-// driver, else none, which it notes. A prebound pair binds with any class, or
-// without.
-func (p *planner) classFor(v catalog.Volume) (class, note string) {
-	if mapped, ok := p.request.StorageClasses[v.StorageClass]; ok {
-		return mapped, ""
+// mapped one, which must exist, else the recorded one where the target has it
+// with the same driver, else none, which it notes. A prebound pair binds with
+// any class, or without.
+func (p *planner) classFor(v catalog.Volume) (class, note string, ok bool) {
+	if mapped, asked := p.request.StorageClasses[v.StorageClass]; asked {
+		if mapped != "" && named(p.observed.StorageClasses, "", mapped) == nil {
+			p.refuse("StorageClass", "", mapped, "it does not exist, and --storage-class asks for it", "correct --storage-class "+v.StorageClass+"=NEW")
+			return "", "", false
+		}
+		return mapped, "", true
 	}
 	if v.StorageClass == "" {
-		return "", ""
+		return "", "", true
 	}
 	for _, class := range p.observed.StorageClasses {
 		if class.Name == v.StorageClass && class.Provisioner == v.Driver {
-			return class.Name, ""
+			return class.Name, "", true
 		}
 	}
-	return "", `; class "" since the target has no class ` + v.StorageClass + " of this driver"
+	return "", `; class "" since the target has no class ` + v.StorageClass + " of this driver", true
 }

@@ -67,6 +67,7 @@ func Rehydrate(point catalog.PointID, volume catalog.Volume, claim corev1.Persis
 		s.Snapshot.Spec.VolumeSnapshotClassName = ptr.To(snapshotClass)
 	}
 	s.Claim = bareClaim(claim, class)
+	s.Claim.Spec.Selector = nil // no provisioner takes a claim with one
 	s.Claim.Spec.DataSource = &corev1.TypedLocalObjectReference{
 		APIGroup: ptr.To(snapshotv1.GroupName), Kind: "VolumeSnapshot", Name: name,
 	}
