@@ -101,7 +101,8 @@ func findWorkloads(inv *Inventory) []workload {
 	}
 	for _, pod := range inv.Pods {
 		o := pod.Object
-		if metav1.GetControllerOf(&o) != nil || o.DeletionTimestamp != nil {
+		ended := o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed // created again, it would run again
+		if metav1.GetControllerOf(&o) != nil || o.DeletionTimestamp != nil || ended {
 			continue
 		}
 		all = append(all, workload{

@@ -95,6 +95,7 @@ func TestSelectFindsTheUserOfEachClaim(t *testing.T) {
 			statefulSet("shop/redis", "data") + "\n", deployment("shop/web", "files"), pairs("shop/files", "shop/data-redis-0"),
 		}, []string{"shop/data-redis-0 <- StatefulSet/redis data #0", "shop/files <- Deployment/web"}},
 		{"a bare Pod", []string{pod("shop/debug", "", "files"), pair("shop/files")}, []string{"shop/files <- Pod/debug"}},
+		{"a bare Pod that has ended", []string{pod("shop/debug", "", "files") + "\nstatus: {phase: Succeeded}", pair("shop/files")}, []string{"shop/files"}},
 		{"a claim that nothing uses", []string{pair("shop/files")}, []string{"shop/files"}},
 		{"a claim that a StatefulSet, a Deployment and a Pod share", []string{
 			pod("shop/a", "", "data-z-0"), deployment("shop/b", "data-z-0"), statefulSet("shop/z", "data"), pair("shop/data-z-0"),
