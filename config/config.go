@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -16,6 +17,7 @@ type Config struct {
 	Snapshot   Snapshot
 	Kubernetes Kubernetes
 	Log        Log
+	Plans      []Plan // in the order of the file
 
 	values []Value
 }
@@ -43,10 +45,10 @@ type Limits struct {
 
 // Snapshot says how CSI snapshots are taken.
 type Snapshot struct {
-	Timeout time.Duration
+	Timeout time.Duration `json:"-"`
 	// Classes maps a CSI driver to the VolumeSnapshotClass to learn its
 	// parameters from. May be nil.
-	Classes map[string]string
+	Classes map[string]string `json:"classes,omitempty"`
 }
 
 // Kubernetes limits the rate of requests to the API server. -1 is unlimited;
@@ -81,13 +83,21 @@ type Source struct {
 	Env []string
 	// Flags are the values of the flags that were given, by key.
 	Flags map[string]string
+	Rules Rules
+}
+
+// Rules are those of others that values must keep to: what they refuse is
+// reported with file, line and key. A nil one refuses nothing.
+type Rules struct {
+	PlanName func(name string) error
+	Workload func(reference string) error // such as statefulset/redis
 }
 
 // Load reads and validates the configuration. The error joins one *Error for
 // everything that is wrong.
 func Load(source Source) (Config, error) {
 	keys := Keys()
-	file, fileErr := fromFile(keys, source)
+	file, plans, fileErr := fromFile(keys, source)
 	environment, environmentErr := fromEnvironment(keys, source.Env)
 	flags, flagsErr := fromFlags(keys, source.Flags)
 
@@ -104,6 +114,11 @@ func Load(source Source) (Config, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, err
+	}
+	for i, p := range plans {
+		p.Snapshot = effective(p.Snapshot, c.Snapshot, settings)
+		c.Plans = append(c.Plans, p.Plan)
+		c.values = append(c.values, Value{Key: fmt.Sprintf("plans[%d]", i), Value: p.Plan, Origin: p.origin})
 	}
 	return c, nil
 }

@@ -8,7 +8,9 @@
 // never printed.
 //
 // A new key is a field of Config and a row of Keys; its environment variable
-// and flag follow from its name. Package config is the only user of viper,
+// and flag follow from its name. Plans are lists of things and stand in the
+// file alone; a new key of theirs is a field of Plan and a row of its schema.
+// Package config is the only user of viper,
 // and reads nothing but the file: whether a store or cluster is there is for
 // others to find out.
 package config

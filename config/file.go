@@ -29,18 +29,18 @@ func DefaultFiles(env []string) []string {
 }
 
 // fromFile reads the configuration file, if there is one.
-func fromFile(keys []Key, source Source) (layer, error) {
+func fromFile(keys []Key, source Source) (layer, []plan, error) {
 	path, data, err := findFile(source)
 	if err != nil {
 		var cause *fs.PathError
 		if errors.As(err, &cause) {
 			err = cause.Err
 		}
-		return nil, &Error{Origin: Origin{Source: File, Name: path}, Problem: fmt.Sprintf("cannot read the configuration file: %v", err)}
+		return nil, nil, &Error{Origin: Origin{Source: File, Name: path}, Problem: fmt.Sprintf("cannot read the configuration file: %v", err)}
 	}
-	r := &fileReader{path: path, keys: keys, known: byName(keys), layer: layer{}}
-	r.read(data)
-	return r.layer, errors.Join(r.errs...)
+	r := &fileReader{path: path, rules: source.Rules, layer: layer{}}
+	r.read(keys, data)
+	return r.layer, r.plans, errors.Join(r.errs...)
 }
 
 // findFile reads the file that source names or implies. Without one it returns
@@ -65,18 +65,19 @@ func findFile(source Source) (path string, data []byte, err error) {
 // fileReader gathers what a file says and everything that is wrong with it.
 type fileReader struct {
 	path  string
-	keys  []Key
-	known map[string]Key
+	rules Rules
 	layer layer
+	plans []plan
 	errs  []error
 }
 
+func (r *fileReader) origin(line int) Origin { return Origin{Source: File, Name: r.path, Line: line} }
+
 func (r *fileReader) fail(line int, key, format string, args ...any) {
-	origin := Origin{Source: File, Name: r.path, Line: line}
-	r.errs = append(r.errs, &Error{Origin: origin, Key: key, Problem: fmt.Sprintf(format, args...)})
+	r.errs = append(r.errs, &Error{Origin: r.origin(line), Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
-func (r *fileReader) read(data []byte) {
+func (r *fileReader) read(keys []Key, data []byte) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
@@ -96,67 +97,23 @@ func (r *fileReader) read(data []byte) {
 	case root.Kind != yaml.MappingNode:
 		r.fail(root.Line, "", "want a mapping of keys such as store and snapshot")
 	default:
-		r.section("", root)
+		r.mapping("", r.schema(keys), root)
 	}
 }
 
-// section reads the entries of a mapping that lies at the given path.
-func (r *fileReader) section(path string, node *yaml.Node) {
-	lines := map[string]int{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], resolve(node.Content[i+1])
-		name := key.Value
-		if path != "" {
-			name = path + "." + key.Value
-		}
-		if first, twice := lines[name]; twice {
-			r.fail(key.Line, name, "duplicate key; line %d has it too", first)
-			continue
-		}
-		lines[name] = key.Line
-		r.entry(name, strings.Contains(key.Value, "."), key.Line, value)
+// schema is that of the whole file.
+func (r *fileReader) schema(keys []Key) schema {
+	var s schema
+	for _, k := range keys {
+		s = append(s, field{k.Name, func(_ string, line int, node *yaml.Node) { r.setting(k, line, node) }})
 	}
+	return append(s, field{"plans", r.readPlans})
 }
 
-// entry reads one value: a setting, or a section with settings below it.
-func (r *fileReader) entry(name string, dotted bool, line int, value *yaml.Node) {
-	k, known := r.known[name]
-	switch {
-	case dotted:
-		r.unknown(name, line)
-	case known:
-		r.setting(k, line, value)
-	case !r.isSection(name):
-		r.unknown(name, line)
-	case isNull(value):
-	case value.Kind != yaml.MappingNode:
-		r.fail(line, name, "want a mapping, found %s", describe(value))
-	default:
-		r.section(name, value)
-	}
-}
-
-func (r *fileReader) isSection(name string) bool {
-	return slices.ContainsFunc(r.keys, func(k Key) bool { return strings.HasPrefix(k.Name, name+".") })
-}
-
-func (r *fileReader) unknown(name string, line int) {
-	if _, known := r.known[name]; known {
-		r.fail(line, name, "write the parts of a key on lines of their own, each below the one before")
-		return
-	}
-	if meant := closest(name, names(r.keys)); meant != "" {
-		r.fail(line, name, "unknown key; did you mean %s?", meant)
-		return
-	}
-	r.fail(line, name, "unknown key")
-}
-
-// setting reads the value of a known key. Null is the same as leaving it out.
+// setting reads the value of a key that variables and flags have too.
 func (r *fileReader) setting(k Key, line int, node *yaml.Node) {
-	origin := Origin{Source: File, Name: r.path, Line: line}
+	origin := r.origin(line)
 	switch {
-	case isNull(node):
 	case k.shape.isMapping() && node.Kind == yaml.MappingNode:
 		r.layer[k.Name] = setting{value: r.strings(k.Name, node), origin: origin}
 	case node.Kind == yaml.ScalarNode && slices.Contains(k.shape.tags, node.ShortTag()):
@@ -184,37 +141,4 @@ func (r *fileReader) strings(name string, node *yaml.Node) map[string]string {
 		m[key.Value] = value.Value
 	}
 	return m
-}
-
-func resolve(node *yaml.Node) *yaml.Node {
-	if node.Kind == yaml.AliasNode {
-		return node.Alias
-	}
-	return node
-}
-
-func isNull(node *yaml.Node) bool {
-	return node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null"
-}
-
-// describe names what a value is, and never the value: it may be a secret in
-// the wrong place.
-func describe(node *yaml.Node) string {
-	switch node.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	}
-	switch node.ShortTag() {
-	case "!!int", "!!float":
-		return "a number"
-	case "!!bool":
-		return "a boolean"
-	case "!!null":
-		return "nothing"
-	case "!!str":
-		return "a string"
-	}
-	return "another type"
 }

@@ -72,6 +72,7 @@ var (
 	number   = shape{"number", "a number", []string{"!!int", "!!float"}}
 	quantity = shape{"quantity", "a quantity such as 64Mi", []string{"!!str", "!!int", "!!float"}}
 	duration = shape{"duration", "a duration such as 10m", []string{"!!str"}}
+	boolean  = shape{"boolean", "true or false", []string{"!!bool"}}
 	mapping  = shape{"driver=class", "a mapping", nil}
 )
 
@@ -118,13 +119,4 @@ func defaults(keys []Key) layer {
 		l[k.Name] = setting{value: value, origin: Origin{Source: Default}}
 	}
 	return l
-}
-
-// byName indexes the keys.
-func byName(keys []Key) map[string]Key {
-	index := make(map[string]Key, len(keys))
-	for _, k := range keys {
-		index[k.Name] = k
-	}
-	return index
 }

@@ -31,23 +31,27 @@ func scalar[T any](parse func(string) (T, error), field func(*Config) *T) func(*
 func classes(field func(*Config) *map[string]string) func(*Config, any) error {
 	return func(c *Config, value any) error {
 		m := value.(map[string]string)
-		var errs []string
-		for _, driver := range slices.Sorted(maps.Keys(m)) {
-			if driver == "" {
-				errs = append(errs, "a driver's name is empty")
-			}
-			if problems := validation.IsDNS1123Subdomain(m[driver]); len(problems) > 0 {
-				errs = append(errs, fmt.Sprintf("class %q of driver %s is not the name of an object", m[driver], driver))
-			}
-		}
-		if errs != nil {
-			return errors.New(strings.Join(errs, "; "))
-		}
 		if len(m) > 0 {
 			*field(c) = m
 		}
-		return nil
+		return checkClasses(m)
 	}
+}
+
+func checkClasses(m map[string]string) error {
+	var errs []string
+	for _, driver := range slices.Sorted(maps.Keys(m)) {
+		if driver == "" {
+			errs = append(errs, "a driver's name is empty")
+		}
+		if problems := validation.IsDNS1123Subdomain(m[driver]); len(problems) > 0 {
+			errs = append(errs, fmt.Sprintf("class %q of driver %s is not the name of an object", m[driver], driver))
+		}
+	}
+	if errs != nil {
+		return errors.New(strings.Join(errs, "; "))
+	}
+	return nil
 }
 
 func clusterName(s string) (string, error) {

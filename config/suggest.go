@@ -2,20 +2,6 @@ package config
 
 import "strings"
 
-// names returns the names of the keys and of the sections that they lie in.
-func names(keys []Key) []string {
-	var all []string
-	for _, k := range keys {
-		for i, r := range k.Name {
-			if r == '.' {
-				all = append(all, k.Name[:i])
-			}
-		}
-		all = append(all, k.Name)
-	}
-	return all
-}
-
 // closest returns the known name that was probably meant by name: one that
 // differs in case or by up to two letters, less than half of them, or one that
 // lies deeper. It returns "" if there is none.

@@ -36,14 +36,15 @@ func (o Origin) String() string {
 }
 
 // Value is one effective value. Value.Value is a string, or a
-// map[string]string for a mapping, as it was written, without secrets.
+// map[string]string for a mapping, as it was written, without secrets; or a
+// Plan.
 type Value struct {
 	Key    string `json:"key"`
 	Value  any    `json:"value"`
 	Origin Origin `json:"origin"`
 }
 
-// Values lists the effective values of all keys.
+// Values lists the effective values of all keys, and then the plans.
 func (c Config) Values() []Value { return c.values }
 
 // Error is one thing that is wrong with the configuration.

@@ -1,0 +1,254 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const databases = `
+plans:
+- name: databases
+  select:
+    namespaces: [shop, billing]
+    labels: tier=database
+    workloads: [statefulset/redis, deploy/mariadb]
+  snapshot: {timeout: 5m, classes: {hostpath.csi.k8s.io: fast-snap}}
+  include: {secrets: true}
+  hooks:
+  - select: {labels: {app: mariadb, role: primary}}
+    container: mariadb
+    pre: [sh, -c, "lock; cat"]
+    post: [unlock]
+    hold: true
+    timeout: 90s
+    onFailure: continue
+  - select: {labels: "app in (redis, valkey)"}
+    post: [redis-cli, bgsave]
+- name: all
+`
+
+// defaultSnapshot is what holds for a plan that says nothing of snapshots.
+var defaultSnapshot = Snapshot{Timeout: 10 * time.Minute}
+
+func TestPlans(t *testing.T) {
+	c, err := Load(Source{File: write(t, databases)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Plan{
+		{
+			Name: "databases",
+			Select: Select{
+				Namespaces: []string{"shop", "billing"}, Labels: "tier=database",
+				Workloads: []string{"statefulset/redis", "deploy/mariadb"},
+			},
+			Snapshot: Snapshot{Timeout: 5 * time.Minute, Classes: map[string]string{"hostpath.csi.k8s.io": "fast-snap"}},
+			Include:  Include{Secrets: true},
+			Hooks: []Hook{
+				{
+					Select: HookSelect{Labels: "app=mariadb,role=primary"}, Container: "mariadb",
+					Pre: []string{"sh", "-c", "lock; cat"}, Post: []string{"unlock"},
+					Hold: true, Timeout: 90 * time.Second, OnFailure: "continue",
+				},
+				{Select: HookSelect{Labels: "app in (redis,valkey)"}, Post: []string{"redis-cli", "bgsave"}},
+			},
+		},
+		{Name: "all", Snapshot: defaultSnapshot},
+	}
+	if diff := cmp.Diff(want, c.Plans); diff != "" {
+		t.Errorf("plans (-want +got):\n%s", diff)
+	}
+}
+
+func TestSnapshotSettingsOfAPlan(t *testing.T) {
+	const (
+		all = "snapshot: {timeout: 1m, classes: {a.example.com: all-a, b.example.com: all-b}}\n"
+		own = "plans: [{name: p, snapshot: {timeout: 2m, classes: {a.example.com: own-a}}}]\n"
+	)
+	tests := []struct {
+		name  string
+		file  string
+		env   []string
+		flags map[string]string
+		want  Snapshot
+	}{
+		{"the defaults", "plans: [{name: p}]", nil, nil, defaultSnapshot},
+		{"those of all plans", all + "plans: [{name: p}]", nil, nil, Snapshot{Timeout: time.Minute, Classes: map[string]string{"a.example.com": "all-a", "b.example.com": "all-b"}}},
+		{"null is the same as leaving them out", all + "plans: [{name: p, snapshot: {timeout: ~, classes: }}]", nil, nil, Snapshot{Timeout: time.Minute, Classes: map[string]string{"a.example.com": "all-a", "b.example.com": "all-b"}}},
+		{"the plan's own win, driver by driver", all + own, nil, nil, Snapshot{Timeout: 2 * time.Minute, Classes: map[string]string{"a.example.com": "own-a", "b.example.com": "all-b"}}},
+		{"a variable wins over the plan", all + own, []string{"HAWSER_SNAPSHOT_TIMEOUT=3m"}, nil, Snapshot{Timeout: 3 * time.Minute, Classes: map[string]string{"a.example.com": "own-a", "b.example.com": "all-b"}}},
+		{"a flag wins over the plan", all + own, nil, map[string]string{"snapshot.classes": "c.example.com=flag-c"}, Snapshot{Timeout: 2 * time.Minute, Classes: map[string]string{"c.example.com": "flag-c"}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := Load(Source{File: write(t, test.file), Env: test.env, Flags: test.flags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, c.Plans[0].Snapshot); diff != "" {
+				t.Errorf("snapshot settings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What is printed can be put into a file again.
+func TestPlansPrintAsTheFileHasThem(t *testing.T) {
+	c, err := Load(Source{File: write(t, databases)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, err := json.Marshal(map[string]any{"plans": c.Plans}) // JSON is YAML
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(Source{File: write(t, string(printed))})
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, printed)
+	}
+	if diff := cmp.Diff(c.Plans, again.Plans); diff != "" {
+		t.Errorf("plans that were printed and read (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlansTellWhereTheyCameFrom(t *testing.T) {
+	path := write(t, databases)
+	c, err := Load(Source{File: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range c.Values() {
+		if p, ok := v.Value.(Plan); ok {
+			got = append(got, fmt.Sprintf("%s %s %s", v.Key, p.Name, strings.TrimPrefix(v.Origin.String(), path)))
+		}
+	}
+	if diff := cmp.Diff([]string{"plans[0] databases :3", "plans[1] all :20"}, got); diff != "" {
+		t.Errorf("plans among the values (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrorsOfPlans(t *testing.T) {
+	tests := []struct {
+		name string
+		file string
+		want []string
+	}{
+		{"a misspelt list", "plan: []", []string{"FILE:1: plan: unknown key; did you mean plans?"}},
+		{"no list", "plans: {databases: {}}", []string{"FILE:1: plans: want a list, found a mapping"}},
+		{"a name in place of a plan", "plans:\n- databases", []string{"FILE:2: plans[0]: want a mapping, found a string"}},
+		{"nothing in place of a plan", "plans:\n- name: one\n-\n", []string{"FILE:3: plans[1]: want a mapping, found nothing"}},
+		{"no name", "plans:\n- name: one\n- select: {namespaces: [shop]}", []string{"FILE:3: plans[1].name: missing; every plan has a name"}},
+		{"a name that the rule refuses", "plans:\n- select: {}\n  name: Two", []string{`FILE:3: plans[0].name: "Two" is refused`}},
+		{"a name twice", "plans:\n- name: one\n- name: two\n- name: one", []string{`FILE:4: plans[2].name: "one" is the name of plans[0] too`}},
+		{"misspelt keys name what was meant", "plans:\n- name: one\n  selct: {}\n  snapshot: {timeuot: 1m}\n  include: {Secrets: true}\n  hook: []\n  labels: a=b",
+			[]string{
+				"FILE:3: plans[0].selct: unknown key; did you mean plans[0].select?",
+				"FILE:4: plans[0].snapshot.timeuot: unknown key; did you mean plans[0].snapshot.timeout?",
+				"FILE:5: plans[0].include.Secrets: unknown key; did you mean plans[0].include.secrets?",
+				"FILE:6: plans[0].hook: unknown key; did you mean plans[0].hooks?",
+				"FILE:7: plans[0].labels: unknown key; did you mean plans[0].select.labels?",
+			}},
+		{"keys that are not there yet", "plans:\n- name: one\n  schedule: '@daily'\n  retain: {last: 3}\n  protect: retain\n  rpo: 8h\n  include: {configMaps: true}",
+			[]string{
+				"FILE:3: plans[0].schedule: unknown key",
+				"FILE:4: plans[0].retain: unknown key",
+				"FILE:5: plans[0].protect: unknown key",
+				"FILE:6: plans[0].rpo: unknown key",
+				"FILE:7: plans[0].include.configMaps: unknown key",
+			}},
+		{"a key with dots is to be nested", "plans: [{name: one, select.labels: a=b}]",
+			[]string{"FILE:1: plans[0].select.labels: write the parts of a key on lines of their own, each below the one before"}},
+		{"a duplicate key", "plans:\n- name: one\n  name: two", []string{"FILE:3: plans[0].name: duplicate key; line 2 has it too"}},
+		{"values of the wrong type", "plans:\n- name: 1\n  select:\n    namespaces: shop\n    labels: 3\n    workloads:\n    - statefulset/redis\n    - 7\n  snapshot: {timeout: 600, classes: [a]}\n  include: {secrets: yes}\n  hooks: {}",
+			[]string{
+				"FILE:2: plans[0].name: want a string, found a number",
+				"FILE:4: plans[0].select.namespaces: want a list of strings, found a string",
+				"FILE:5: plans[0].select.labels: want labels such as tier=database or {tier: database}, found a number",
+				"FILE:8: plans[0].select.workloads[1]: want a string, found a number",
+				"FILE:9: plans[0].snapshot.timeout: want a duration such as 10m, found a number",
+				"FILE:9: plans[0].snapshot.classes: want a mapping, found a list",
+				"FILE:10: plans[0].include.secrets: want true or false, found a string",
+				"FILE:11: plans[0].hooks: want a list, found a mapping",
+			}},
+		{"values that mean nothing", "plans:\n- name: one\n  select:\n    namespaces: [Shop]\n    labels: tier in\n    workloads: [job/x]\n  snapshot: {timeout: soon, classes: {a.example.com: A B}}",
+			[]string{
+				`FILE:4: plans[0].select.namespaces[0]: "Shop" is not the name of a namespace`,
+				`FILE:5: plans[0].select.labels: want labels such as tier=database or {tier: database}: unable to parse requirement: found '' expected: '('`,
+				`FILE:6: plans[0].select.workloads[0]: "job/x" is refused`,
+				`FILE:7: plans[0].snapshot.timeout: "soon" is not a duration; write it as 90s, 10m or 1h30m`,
+				`FILE:7: plans[0].snapshot.classes: class "A B" of driver a.example.com is not the name of an object`,
+			}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.file, test.want) })
+	}
+}
+
+func TestErrorsOfHooks(t *testing.T) {
+	const hook = "plans:\n- name: one\n  hooks:\n  - select: {labels: app=x}\n    post: [sync]\n  - "
+	tests := []struct {
+		name string
+		hook string
+		want []string
+	}{
+		{"no mapping", "sync", []string{"FILE:6: plans[0].hooks[1]: want a mapping, found a string"}},
+		{"no Pods", "pre: [sync]", []string{"FILE:6: plans[0].hooks[1].select.labels: missing; say which Pods the hook is for, by labels such as tier=database or {tier: database}"}},
+		{"no labels", "{select: {labels: {}}, pre: [sync]}", []string{"FILE:6: plans[0].hooks[1].select.labels: missing; say which Pods the hook is for, by labels such as tier=database or {tier: database}"}},
+		{"no commands", "{select: {labels: app=x}, pre: [], timeout: 3s}", []string{`FILE:6: plans[0].hooks[1]: want pre, post or both: a command as a list of strings, such as ["sh", "-c", "sync"]`}},
+		{"a line in place of a command", "{select: {labels: app=x}, pre: sync}", []string{`FILE:6: plans[0].hooks[1].pre: want a command as a list of strings, such as ["sh", "-c", "sync"], found a string`}},
+		{"a number in a command", "{select: {labels: app=x}, pre: [sleep, 5]}", []string{"FILE:6: plans[0].hooks[1].pre[1]: want a string, found a number"}},
+		{"nothing to hold", "{select: {labels: app=x}, post: [sync], hold: true}", []string{"FILE:6: plans[0].hooks[1].hold: there is no pre command to hold"}},
+		{"misspelt keys name what was meant", "{select: {label: app=x, labels: app=x}, pre: [sync], onfailure: abort, commands: []}", []string{
+			"FILE:6: plans[0].hooks[1].select.label: unknown key; did you mean plans[0].hooks[1].select.labels?",
+			"FILE:6: plans[0].hooks[1].onfailure: unknown key; did you mean plans[0].hooks[1].onFailure?",
+			"FILE:6: plans[0].hooks[1].commands: unknown key",
+		}},
+		{"all errors come at once", "select: {labels: {app: 1, tier: 'a b'}}\n    container: A\n    pre: [sync]\n    hold: maybe\n    timeout: 0s\n    onFailure: abrot", []string{
+			"FILE:6: plans[0].hooks[1].select.labels[app]: want a string, found a number",
+			`FILE:6: plans[0].hooks[1].select.labels: want labels such as tier=database or {tier: database}: values[0][tier]: Invalid value: "a b": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`,
+			`FILE:7: plans[0].hooks[1].container: "A" is not the name of a container`,
+			"FILE:9: plans[0].hooks[1].hold: want true or false, found a string",
+			`FILE:10: plans[0].hooks[1].timeout: "0s": want more than 0`,
+			`FILE:11: plans[0].hooks[1].onFailure: "abrot": want abort or continue`,
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { wantErrors(t, hook+test.hook, test.want) })
+	}
+}
+
+// wantErrors loads a file with rules that refuse the plan Two and jobs.
+func wantErrors(t *testing.T, file string, want []string) {
+	t.Helper()
+	refuse := func(word string) func(string) error {
+		return func(s string) error {
+			if strings.HasPrefix(s, word) {
+				return errors.New(`"` + s + `" is refused`)
+			}
+			return nil
+		}
+	}
+	path := write(t, file)
+	_, err := Load(Source{File: path, Rules: Rules{PlanName: refuse("Two"), Workload: refuse("job/")}})
+	if diff := cmp.Diff(want, lines(err, path)); diff != "" {
+		t.Errorf("errors (-want +got):\n%s", diff)
+	}
+}
+
+func TestDurationsAsPeopleWriteThem(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "", 90 * time.Second: "1m30s", 10 * time.Minute: "10m", 2 * time.Hour: "2h", 90 * time.Minute: "1h30m", 30 * time.Second: "30s",
+		time.Hour + time.Second: "1h0m1s", 100 * time.Millisecond: "100ms",
+	} {
+		if got := durationText(d); got != want {
+			t.Errorf("durationText(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
