@@ -75,7 +75,7 @@ func (a *app) config(cmd *cobra.Command) (config.Config, error) {
 			flags[key[0]] = f.Value.String()
 		}
 	})
-	cfg, err := config.Load(config.Source{File: a.configFile, Env: a.env, Flags: flags})
+	cfg, err := config.Load(config.Source{File: a.configFile, Env: a.env, Flags: flags, Rules: planRules()})
 	if err != nil {
 		return config.Config{}, usage(err)
 	}

@@ -18,19 +18,23 @@ import (
 
 // backupOptions are the flags of hawser backup.
 type backupOptions struct {
+	plan           string
 	allNamespaces  bool
 	selector       string
 	includeSecrets bool
 	snapshots      bool
 }
 
-func newBackupCommand(a *app) *cobra.Command {
-	var options backupOptions
+func newBackupCommand(a *app) *cobra.Command { return newBackupCommandWith(a, &backupOptions{}) }
+
+// newBackupCommandWith reads the flags into options.
+func newBackupCommandWith(a *app, options *backupOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup [KIND/NAME ...]",
 		Short: "Make a restore point of claims and their workloads",
 		Long: `Make a restore point of the claims of a namespace, or of those that the named
-workloads use: statefulset/NAME, deployment/NAME, pod/NAME, pvc/NAME.
+workloads use: statefulset/NAME, deployment/NAME, pod/NAME, pvc/NAME. With
+--plan, of what a plan of the configuration selects, as that plan says.
 
 The volumes of the claims become Retain and stay so; a CSI snapshot is taken of
 each; the specs of claims, volumes and workloads go to the store. The point
@@ -38,8 +42,9 @@ exists when all of that is done and was read back. If some claims fail the
 point is partial, the others stand, and the exit code is 3. Ctrl-C makes no
 point, and removes the snapshots that were taken.
 
-A Pod can ask for hooks by annotations: hawser.dev/pre-hook runs in it before
-the snapshots of its volumes, hawser.dev/post-hook as soon as they are cut.`,
+Hooks run in a Pod before the snapshots of its volumes, and as soon as they are
+cut. A plan can have some, and a Pod can ask for them by the annotations
+hawser.dev/pre-hook and hawser.dev/post-hook.`,
 		Example: `  # Everything that has claims in namespace shop
   hawser backup -n shop
 
@@ -47,11 +52,16 @@ the snapshots of its volumes, hawser.dev/post-hook as soon as they are cut.`,
   hawser backup statefulset/redis -n shop
 
   # All namespaces, only what is labelled
-  hawser backup -A -l tier=database`,
+  hawser backup -A -l tier=database
+
+  # A plan of the configuration, now
+  hawser backup --plan databases`,
 	}
 	format := addOutputFlag(cmd, outputJSON, outputYAML, outputName)
 	addKubeFlags(a, cmd)
 	addConfigFlags(cmd.Flags(), "cluster.name", "snapshot.timeout", "snapshot.classes")
+	cmd.Flags().StringVar(&options.plan, "plan", "", "back up what the plan of this `name` says, in place of -n, -A, -l and KIND/NAME")
+	cmd.RegisterFlagCompletionFunc("plan", complete(a.completePlans))
 	cmd.Flags().BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "back up all namespaces")
 	cmd.Flags().StringVarP(&options.selector, "selector", "l", "", "`label query`: claims that match, or whose workload does")
 	cmd.Flags().BoolVar(&options.includeSecrets, "include-secrets", false, "also keep the Secrets that the Pods use; the bundle is not encrypted")
@@ -61,7 +71,7 @@ the snapshots of its volumes, hawser.dev/post-hook as soon as they are cut.`,
 		if err != nil {
 			return err
 		}
-		request, err := a.backupRequest(cfg, options, args)
+		request, err := a.backupRequest(cmd, cfg, *options, args)
 		if err != nil {
 			return err
 		}
@@ -69,6 +79,7 @@ the snapshots of its volumes, hawser.dev/post-hook as soon as they are cut.`,
 		if err != nil {
 			return err
 		}
+		a.printNotes(commit.Notes)
 		if err := format.print(a.stdout, commitView(commit)); err != nil {
 			return err
 		}
@@ -78,7 +89,10 @@ the snapshots of its volumes, hawser.dev/post-hook as soon as they are cut.`,
 }
 
 // backupRequest turns flags and arguments into what to back up.
-func (a *app) backupRequest(cfg config.Config, options backupOptions, args []string) (backup.Request, error) {
+func (a *app) backupRequest(cmd *cobra.Command, cfg config.Config, options backupOptions, args []string) (backup.Request, error) {
+	if cmd.Flags().Changed("plan") {
+		return planRequest(cmd, cfg, options, args)
+	}
 	named, err := parseTargets(args)
 	if err != nil {
 		return backup.Request{}, err
@@ -91,12 +105,10 @@ func (a *app) backupRequest(cfg config.Config, options backupOptions, args []str
 		return backup.Request{}, usagef("name workloads within one namespace (-n), not with -A")
 	}
 	request := backup.Request{
-		Plan:    catalog.ManualPlan,
-		Select:  backup.Selection{Labels: selector, Workloads: named.workloads, Claims: named.claims},
-		Include: backup.Include{Secrets: options.includeSecrets},
-		Snapshot: backup.SnapshotPolicy{
-			Skip: !options.snapshots, Timeout: cfg.Snapshot.Timeout, Classes: cfg.Snapshot.Classes,
-		},
+		Plan:     catalog.ManualPlan,
+		Select:   backup.Selection{Labels: selector, Workloads: named.workloads, Claims: named.claims},
+		Include:  backup.Include{Secrets: options.includeSecrets},
+		Snapshot: snapshotPolicy(cfg.Snapshot, options),
 	}
 	if !options.allNamespaces {
 		namespace, err := a.namespace()
@@ -106,6 +118,10 @@ func (a *app) backupRequest(cfg config.Config, options backupOptions, args []str
 		request.Select.Namespaces = []string{namespace}
 	}
 	return request, nil
+}
+
+func snapshotPolicy(s config.Snapshot, options backupOptions) backup.SnapshotPolicy {
+	return backup.SnapshotPolicy{Skip: !options.snapshots, Timeout: s.Timeout, Classes: s.Classes}
 }
 
 // backup makes one point and shows how each claim fares.

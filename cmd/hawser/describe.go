@@ -55,6 +55,9 @@ func describeCommit(w io.Writer, c catalog.Commit) error {
 	for _, reason := range c.Reasons {
 		line("  Reason", reason)
 	}
+	for _, note := range c.Notes {
+		line("  Note", note)
+	}
 	line("Counts", fmt.Sprintf("%d claims, %d with a snapshot, %d protected by this run, %d objects, %d left out",
 		c.Counts.Claims, c.Counts.Snapshots, c.Counts.Protected, c.Counts.Objects, c.Counts.Skipped))
 	if c.Bundle != nil {

@@ -18,7 +18,10 @@ func newConfigCommand(a *app) *cobra.Command {
 		Short: "Print the configuration in force, and where each value came from",
 		Long:  "Print the configuration in force, and where each value came from.\n\n" + keysText(config.Keys()),
 		Example: `  # What would be used, with a value of the moment
-  HAWSER_SNAPSHOT_TIMEOUT=30m hawser config`,
+  HAWSER_SNAPSHOT_TIMEOUT=30m hawser config
+
+  # The plans in full
+  hawser config -o yaml`,
 		Args: noArguments,
 	}
 	format := addOutputFlag(cmd, outputJSON, outputYAML)
@@ -46,6 +49,23 @@ func keysText(keys []config.Key) string {
 			fmt.Fprintf(&b, " (%s)", k.Default)
 		}
 	}
+	b.WriteString(`
+
+The list plans has no variable and no flag. Each plan has these keys:
+
+  name                       what backup --plan calls it; required
+  select.namespaces          list of namespaces; all if left out
+  select.labels              claims that match, or whose workload does
+  select.workloads           list of KIND/NAME
+  snapshot.timeout, .classes in place of those for all plans
+  include.secrets            also keep the Secrets that the Pods use (false)
+  hooks                      list of commands to run in Pods around the snapshots; of each:
+    select.labels            which Pods; required
+    container                which container (the Pod's default)
+    pre, post                command before and after, as a list of strings
+    hold                     keep pre running until the snapshots are cut (false)
+    timeout                  of each command (30s)
+    onFailure                of pre: abort or continue (abort)`)
 	return b.String()
 }
 
@@ -57,8 +77,11 @@ func valuesTable(values []config.Value) table {
 	return t
 }
 
-// valueText writes a value as variables and flags take it.
+// valueText writes a value as variables and flags take it; a plan in short.
 func valueText(value any) string {
+	if p, ok := value.(config.Plan); ok {
+		return planText(p)
+	}
 	m, ok := value.(map[string]string)
 	if !ok {
 		return fmt.Sprint(value)

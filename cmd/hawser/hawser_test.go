@@ -119,7 +119,9 @@ func TestUsageErrors(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	content := "store:\n  url: s3://backups/hawser?endpoint=https://user:hush@s3.example.com\nsnapshot:\n  classes: {hostpath.csi.k8s.io: fast-snap}\n"
+	content := "store:\n  url: s3://backups/hawser?endpoint=https://user:hush@s3.example.com\nsnapshot:\n  classes: {hostpath.csi.k8s.io: fast-snap}\n" +
+		"plans:\n- name: databases\n  select: {namespaces: [shop, billing], labels: tier=database}\n  include: {secrets: true}\n" +
+		"  hooks:\n  - {select: {labels: {app: mariadb}}, pre: [lock], hold: true, timeout: 90s}\n- name: all\n"
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,7 @@ func redisCommit(at time.Time) catalog.Commit {
 	c := statement(prod, "databases", at)
 	c.Outcome = catalog.Partial
 	c.Reasons = []string{"claim shop/redis-pvc-redis-1: snapshot failed: disk is busy"}
+	c.Notes = []string{"pre hook of Pod shop/redis-0 failed; the snapshot was taken all the same"}
 	c.Counts = catalog.Counts{Claims: 2, Snapshots: 1, Protected: 1, Objects: 9, Skipped: 2}
 	return c
 }

@@ -109,6 +109,16 @@ func (t table) write(w io.Writer) error {
 	return tabs.Flush()
 }
 
+// printNotes prints what else to know of what was asked, on stderr.
+func (a *app) printNotes(notes []string) {
+	if a.quiet {
+		return
+	}
+	for _, note := range notes {
+		fmt.Fprintln(a.stderr, "note: "+oneLine(note))
+	}
+}
+
 // oneLine makes text safe for a cell, whatever it was read from.
 func oneLine(text string) string {
 	text = strings.Join(strings.FieldsFunc(text, unicode.IsControl), " ")

@@ -149,11 +149,7 @@ func (a *app) applyRestore(ctx context.Context, c clients, options restoreOption
 	if err != nil {
 		return nil, err
 	}
-	if !a.quiet {
-		for _, note := range plan.Notes {
-			fmt.Fprintln(a.stderr, "note: "+note)
-		}
-	}
+	a.printNotes(plan.Notes)
 	return restorer.Apply(ctx, plan)
 }
 
