@@ -179,3 +179,29 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
+
+// What the README tells people to write is right.
+func TestTheSampleOfTheREADME(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## Configuration\n")
+	_, sample, _ := strings.Cut(section, "```yaml\n")
+	sample, _, found := strings.Cut(sample, "```\n")
+	if !found {
+		t.Fatal("README.md has no sample in section Configuration")
+	}
+	cfg, err := config.Load(config.Source{File: configFile(t, sample), Rules: planRules()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := parseBackup(t, cfg, []string{"--plan", "databases"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"sh", "-c", `{ echo "FLUSH TABLES WITH READ LOCK; SELECT 'locked';"; cat; } | mariadb -uroot -p"$MARIADB_ROOT_PASSWORD" -N --unbuffered`}
+	if len(request.Hooks) != 1 || !cmp.Equal(want, request.Hooks[0].Pre) {
+		t.Errorf("hooks are %+v, want one whose command is %q", request.Hooks, want)
+	}
+}
