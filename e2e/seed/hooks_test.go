@@ -2,6 +2,7 @@ package seed_test
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,7 +102,8 @@ func (w *world) stopWriting(db mariaDBServer) error {
 	return err
 }
 
-// The post hook runs in the container, also when the command is interrupted.
+// Hooks of a Pod's annotations, and of a plan, run in the container, the post
+// hook also when the command is interrupted.
 func TestThePostHookRunsAfterCtrlC(t *testing.T) {
 	s := raise(t, "posthook", newRegion(t))
 	w := s.world(t, "posthook")
@@ -134,6 +136,33 @@ func TestThePostHookRunsAfterCtrlC(t *testing.T) {
 	if got := redis.cli(w, "GET", "quiet"); got != "" {
 		t.Errorf("the post hook did not run: %q", got)
 	}
+	// A hook of a plan takes the place of the Pod's own.
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	w.must(os.WriteFile(file, []byte(`
+plans:
+- name: databases
+  select: {namespaces: [posthook], workloads: [statefulset/redis]}
+  hooks:
+  - select: {labels: {app: redis-sts}}
+    container: redis-container
+    pre: [redis-cli, SET, planned, "yes"]
+    post: [redis-cli, SET, released, "yes"]
+    timeout: 20s
+    onFailure: abort
+`), 0o600))
+	planned := strings.TrimSpace(w.run(0, "backup", "--plan", "databases", "--config", file, "-o", "name").Stdout)
+	if got := redis.cli(w, "GET", "released"); got != "yes" {
+		t.Errorf("the plan's post hook did not run: %q", got)
+	}
+	w.lose()
+	w.run(0, "restore", planned, "--from", "snapshots")
+	w.podsReady(1)
+	for key, want := range map[string]string{"planned": "yes", "released": "", "quiet": ""} {
+		if got := redis.cli(w, "GET", key); got != want {
+			t.Errorf("the plan's point holds %s=%q, want %q", key, got, want)
+		}
+	}
+
 	// The point holds what the pre hook wrote.
 	w.lose()
 	w.run(0, "restore", point, "--from", "snapshots")
