@@ -91,16 +91,17 @@ var ErrNothing = errors.New("nothing to back up")
 // run is the state of one run.
 type run struct {
 	*Runner
-	request Request
-	cluster catalog.Cluster
-	point   catalog.PointID
-	started time.Time
-	survey  []catalog.Presence
-	inv     *Inventory
-	objects objectSet
-	volumes []catalog.Volume
-	skipped []catalog.Skip
-	counts  catalog.Counts
+	request    Request
+	cluster    catalog.Cluster
+	point      catalog.PointID
+	started    time.Time
+	survey     []catalog.Presence
+	inv        *Inventory
+	objects    objectSet
+	volumes    []catalog.Volume
+	persistent map[string]corev1.PersistentVolume // of volumes, by name, as listed
+	skipped    []catalog.Skip
+	counts     catalog.Counts
 
 	mu      sync.Mutex // guards what hooks may add to side by side
 	reasons []string   // why the point is partial
@@ -165,7 +166,8 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	if len(selected.Volumes) == 0 {
 		return nil, nothing(selected.Skipped)
 	}
-	run.volumes, run.skipped, run.objects = selected.Volumes, selected.Skipped, selected.Objects
+	run.volumes, run.persistent = selected.Volumes, selected.Persistent
+	run.skipped, run.objects = selected.Skipped, selected.Objects
 	for _, skip := range run.skipped {
 		if skip.Reason == catalog.SkipInconsistent {
 			run.reasons = append(run.reasons, fmt.Sprintf("claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message))
@@ -197,18 +199,14 @@ func nothing(skipped []catalog.Skip) error {
 // protectAll makes the volume of every claim Retain. A claim whose volume
 // cannot be protected is left out of the point.
 func (r *run) protectAll(ctx context.Context) error {
-	persistent := map[string]corev1.PersistentVolume{}
-	for _, v := range r.inv.Volumes {
-		persistent[v.Object.Name] = v.Object
-	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(16)
+	group.SetLimit(parallel)
 	errs := make([]error, len(r.volumes))
 	for i := range r.volumes {
 		group.Go(func() error {
 			v := &r.volumes[i]
 			was := v.ReclaimAfter
-			policy, err := protect(gctx, r.Kubernetes, persistent[v.PersistentVolume])
+			policy, err := protect(gctx, r.Kubernetes, r.persistent[v.PersistentVolume])
 			v.ReclaimAfter = string(policy)
 			switch {
 			case err == nil && was != v.ReclaimAfter:
@@ -227,7 +225,7 @@ func (r *run) protectAll(ctx context.Context) error {
 	}
 	r.leaveOut(errs)
 	for _, v := range r.volumes {
-		if persistent[v.PersistentVolume].Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
+		if r.persistent[v.PersistentVolume].Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
 			r.counts.Protected++
 		}
 	}

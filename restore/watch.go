@@ -33,7 +33,7 @@ func until(ctx context.Context, source cache.ListWatch, kind runtime.Object, pre
 		},
 	}
 	_, err := watchtools.UntilWithSync(ctx, guarded, kind, precondition, condition)
-	if cause := context.Cause(ctx); err != nil && apierrors.IsForbidden(cause) || apierrors.IsUnauthorized(cause) {
+	if cause := context.Cause(ctx); err != nil && (apierrors.IsForbidden(cause) || apierrors.IsUnauthorized(cause)) {
 		return cause
 	}
 	return err

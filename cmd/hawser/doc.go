@@ -1,4 +1,4 @@
-// Hawser is the command line of Hawser: one file per verb, and the frame that
+// Command hawser is the command line of Hawser: one file per verb, and the frame that
 // the verbs share.
 //
 // A verb reads flags and configuration, calls the packages that hold the
