@@ -19,7 +19,7 @@ import (
 func earlier(deadline time.Time, snapshots ...string) catalog.Intent {
 	start := noon.Add(-time.Hour)
 	intent := catalog.Intent{
-		Point: catalog.NewPointID(clusterUID, "databases", start), Cluster: catalog.Cluster{UID: clusterUID}, Plan: "databases",
+		Point: catalog.NewPointID(clusterUID, "databases", start, 0), Cluster: catalog.Cluster{UID: clusterUID}, Plan: "databases",
 		Scheduled: start, Started: start, Deadline: deadline, Writer: "hawser test",
 	}
 	for _, name := range snapshots {

@@ -155,7 +155,7 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	if run.request.Snapshot.Timeout <= 0 {
 		run.request.Snapshot.Timeout = DefaultSnapshotTimeout
 	}
-	run.point = catalog.NewPointID(run.cluster.UID, request.Plan, run.request.Scheduled)
+	run.point = catalog.NewPointID(run.cluster.UID, request.Plan, run.request.Scheduled, run.request.Attempt)
 	if run.inv, err = Observe(ctx, r.Dynamic, request.Select.Namespaces, request.Include); err != nil {
 		return nil, err
 	}

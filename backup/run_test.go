@@ -25,7 +25,7 @@ func TestRunMakesAPoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := catalog.NewPointID(clusterUID, catalog.ManualPlan, noon)
+	id := catalog.NewPointID(clusterUID, catalog.ManualPlan, noon, 0)
 	if commit.Point != id || commit.Outcome != catalog.Complete {
 		t.Errorf("point %s is %s: %v, want %s complete", commit.Point, commit.Outcome, commit.Reasons, id)
 	}

@@ -17,13 +17,13 @@ import (
 )
 
 func TestSnapshotNameIsAFunctionOfPointAndClaim(t *testing.T) {
-	point := catalog.NewPointID("uid", "databases", noon)
+	point := catalog.NewPointID("uid", "databases", noon, 0)
 	claim := catalog.ClaimKey{Namespace: "shop", Name: "data"}
 	if name := snapshotName(point, claim); name != "hawser-dcf255d62c1a7a5387bc" {
 		t.Errorf("name %s; a run that is taken up by another version would not find its snapshots", name)
 	}
 	names := map[string]string{}
-	for _, p := range []catalog.PointID{point, catalog.NewPointID("uid", "databases", noon.Add(1)), catalog.NewPointID("uid", "web", noon)} {
+	for _, p := range []catalog.PointID{point, catalog.NewPointID("uid", "databases", noon.Add(1), 0), catalog.NewPointID("uid", "web", noon, 0)} {
 		for _, c := range []catalog.ClaimKey{claim, {Namespace: "shop", Name: "data-0"}, {Namespace: "sho", Name: "pdata"}, {Namespace: "data", Name: "shop"}} {
 			name, id := snapshotName(p, c), fmt.Sprint(p, " ", c)
 			if other, taken := names[name]; taken {
@@ -38,7 +38,7 @@ func TestNewSnapshotIsAcceptable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		plan := rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?`).Draw(t, "plan")
 		claim := catalog.ClaimKey{Namespace: "shop", Name: rapid.StringMatching(`[a-z0-9]{1,253}`).Draw(t, "claim")}
-		point := catalog.NewPointID("uid", plan, time.Unix(rapid.Int64Range(946684800, 4102444800).Draw(t, "time"), 0))
+		point := catalog.NewPointID("uid", plan, time.Unix(rapid.Int64Range(946684800, 4102444800).Draw(t, "time"), 0), 0)
 		got := newSnapshot(point, claim, "class")
 		if problems := validation.IsDNS1123Subdomain(got.Name); problems != nil {
 			t.Fatalf("name %s: %v", got.Name, problems)

@@ -59,7 +59,7 @@ func TestEachCommitNamesThePreviousOneOfItsPlanAndCluster(t *testing.T) {
 		for _, plan := range []string{"databases", "web"} {
 			var want *catalog.CommitRef
 			for n := range 4 {
-				id := catalog.NewPointID(cluster, plan, hour(n))
+				id := catalog.NewPointID(cluster, plan, hour(n), 0)
 				commit, err := s.ReadCommit(t.Context(), catalog.Presence{ClusterUID: cluster, Point: id})
 				if err != nil {
 					t.Fatal(err)
@@ -107,7 +107,7 @@ func TestALateRunNamesNoLaterOne(t *testing.T) {
 }
 
 func TestTamperingShowsInTheChain(t *testing.T) {
-	id := func(n int) catalog.PointID { return catalog.NewPointID(clusterA, "databases", hour(n)) }
+	id := func(n int) catalog.PointID { return catalog.NewPointID(clusterA, "databases", hour(n), 0) }
 	for _, c := range []struct {
 		name   string
 		tamper func(t *testing.T, s store)

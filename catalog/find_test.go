@@ -12,8 +12,8 @@ import (
 )
 
 func TestFind(t *testing.T) {
-	databases := func(n int) string { return string(catalog.NewPointID(clusterA, "databases", hour(n))) }
-	web := string(catalog.NewPointID(clusterB, "web", hour(0)))
+	databases := func(n int) string { return string(catalog.NewPointID(clusterA, "databases", hour(n), 0)) }
+	web := string(catalog.NewPointID(clusterB, "web", hour(0), 0))
 	s := newStore(t)
 	s.add(t, clusterA, "databases", 0)
 	s.add(t, clusterA, "databases", 1)

@@ -47,7 +47,7 @@ func hour(n int) time.Time { return noon.Add(time.Duration(n) * time.Hour) }
 func newIntent(cluster, plan string, n int) catalog.Intent {
 	claim := catalog.ClaimKey{Namespace: "shop", Name: "redis-pvc-redis-0"}
 	return catalog.Intent{
-		Format: catalog.Format, Point: catalog.NewPointID(cluster, plan, hour(n)), Cluster: catalog.Cluster{UID: cluster, Name: "prod-eu"},
+		Format: catalog.Format, Point: catalog.NewPointID(cluster, plan, hour(n), 0), Cluster: catalog.Cluster{UID: cluster, Name: "prod-eu"},
 		Plan: plan, Scheduled: hour(n), Started: hour(n).Add(time.Second), Deadline: hour(n).Add(15 * time.Minute),
 		Writer: "hawser v0.1.0", Snapshots: []catalog.IntentSnapshot{{Claim: claim, Name: "hawser-0a1b2c3d4e5f60718293"}},
 	}
@@ -56,7 +56,7 @@ func newIntent(cluster, plan string, n int) catalog.Intent {
 // newCommit is the commit of the n-th run of plan, before the catalog fills it in.
 func newCommit(cluster, plan string, n int) catalog.Commit {
 	return catalog.Commit{
-		Point: catalog.NewPointID(cluster, plan, hour(n)), Cluster: catalog.Cluster{UID: cluster, Name: "prod-eu"},
+		Point: catalog.NewPointID(cluster, plan, hour(n), 0), Cluster: catalog.Cluster{UID: cluster, Name: "prod-eu"},
 		Plan: plan, Scheduled: hour(n), Started: hour(n).Add(time.Second), Committed: hour(n).Add(time.Minute),
 		Outcome: catalog.Complete, Counts: catalog.Counts{Claims: 1, Snapshots: 1, Protected: 1, Objects: 2, Skipped: 1},
 		Writer: "hawser v0.1.0",

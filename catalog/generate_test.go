@@ -37,7 +37,7 @@ var commits = rapid.Custom(func(t *rapid.T) catalog.Commit {
 	plan, uid, scheduled := plans.Draw(t, "plan"), uids.Draw(t, "uid"), times.Draw(t, "scheduled")
 	count := func(label string) int { return rapid.IntRange(0, 10_000).Draw(t, label) }
 	return catalog.Commit{
-		Point: catalog.NewPointID(uid, plan, scheduled), Cluster: catalog.Cluster{UID: uid, Name: texts.Draw(t, "name")},
+		Point: catalog.NewPointID(uid, plan, scheduled, 0), Cluster: catalog.Cluster{UID: uid, Name: texts.Draw(t, "name")},
 		Plan: plan, Scheduled: scheduled, Started: times.Draw(t, "started"), Committed: times.Draw(t, "committed"),
 		Outcome: rapid.SampledFrom([]catalog.Outcome{catalog.Complete, catalog.Partial, catalog.Abandoned}).Draw(t, "outcome"),
 		Reasons: rapid.SliceOf(texts).Draw(t, "reasons"),

@@ -39,7 +39,7 @@ func TestFormatOfACommit(t *testing.T) {
 
 func TestFormatOfABundle(t *testing.T) {
 	bundle := newBundle()
-	bundle.Point = catalog.NewPointID(clusterA, "databases", noon)
+	bundle.Point = catalog.NewPointID(clusterA, "databases", noon, 0)
 	data, _, err := catalog.EncodeBundle(bundle)
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,10 @@ func settledKey(clusterUID string, id PointID) string {
 	return journalKey(clusterUID, id) + settledSuffix
 }
 
+func tombstoneKey(clusterUID string, id PointID) string {
+	return clusterPrefix(clusterUID) + "tombstones/" + string(id)
+}
+
 // Presence says which objects the catalog holds for one point.
 type Presence struct {
 	ClusterUID string
@@ -45,6 +49,7 @@ type Presence struct {
 	Settled    bool // that run left nothing to do
 	Bundle     bool
 	Commit     bool // it was committed or abandoned
+	Tombstone  bool // it is to be removed, or was
 }
 
 // note adds what key proves to the presences that are gathered in seen. A key
@@ -71,6 +76,8 @@ func note(seen map[string]*Presence, key string) {
 		present().Settled = true
 	case kind == "journal" && rest == "":
 		present().Journal = true
+	case kind == "tombstones" && rest == "" && !settled:
+		present().Tombstone = true
 	case kind == "points" && rest == "bundle" && !settled:
 		present().Bundle = true
 	case kind == "points" && rest == "commit" && !settled:

@@ -122,7 +122,7 @@ func TestNoCatalogIsCreatedInAStoreThatIgnoresConditions(t *testing.T) {
 type place func(t *testing.T, s store, point catalog.Commit)
 
 func TestWhatIsNotThePointsIsRefused(t *testing.T) {
-	other := catalog.NewPointID(clusterA, "databases", hour(7))
+	other := catalog.NewPointID(clusterA, "databases", hour(7), 0)
 	copyTo := func(cluster string, id catalog.PointID) place {
 		return func(t *testing.T, s store, point catalog.Commit) {
 			s.put(t, pointKey(cluster, id, "commit"), s.object(t, pointKey(clusterA, point.Point, "commit")))
@@ -145,7 +145,7 @@ func TestWhatIsNotThePointsIsRefused(t *testing.T) {
 		want    error
 	}{
 		{"a commit under another point's key", copyTo(clusterA, other), clusterA, other, catalog.ErrCorrupt},
-		{"a commit under another cluster's key", copyTo(clusterB, catalog.NewPointID(clusterA, "databases", noon)), clusterB, "", catalog.ErrCorrupt},
+		{"a commit under another cluster's key", copyTo(clusterB, catalog.NewPointID(clusterA, "databases", noon, 0)), clusterB, "", catalog.ErrCorrupt},
 		{"a bundle of another point", bundle(func(catalog.Commit) string { return fmt.Sprintf(`{"format":1,"point":%q}`, other) }), clusterA, "", catalog.ErrCorrupt},
 		{"a bundle of a later format", bundle(func(p catalog.Commit) string { return fmt.Sprintf(`{"format":2,"point":%q}`, p.Point) }), clusterA, "", catalog.ErrNewerFormat},
 		{"a bundle that is gone", func(t *testing.T, s store, p catalog.Commit) {

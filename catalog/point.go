@@ -43,9 +43,15 @@ func ValidatePlan(name string) error {
 
 // NewPointID is a function of cluster uid, plan and scheduled time, so that
 // two agents cannot make two points of one occurrence. The plan must be valid.
-func NewPointID(clusterUID, plan string, scheduled time.Time) PointID {
+// attempt tells the runs of one occurrence apart: it is 0 for the first, and
+// one more for each that takes the place of an abandoned one.
+func NewPointID(clusterUID, plan string, scheduled time.Time, attempt int) PointID {
 	scheduled = scheduled.UTC()
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", clusterUID, plan, scheduled.UnixNano()))
+	name := fmt.Appendf(nil, "%s/%s/%d", clusterUID, plan, scheduled.UnixNano())
+	if attempt > 0 {
+		name = fmt.Appendf(name, "/%d", attempt)
+	}
+	sum := sha256.Sum256(name)
 	return PointID(scheduled.Format(pointTime) + "-" + plan + "-" + hex.EncodeToString(sum[:4]))
 }
 
@@ -56,6 +62,20 @@ func (id PointID) Plan() string {
 		return ""
 	}
 	return m[2]
+}
+
+// Scheduled returns the time whose occurrence id names, to the second; the zero
+// time if id is not a point id.
+func (id PointID) Scheduled() time.Time {
+	m := pointPattern.FindStringSubmatch(string(id))
+	if m == nil {
+		return time.Time{}
+	}
+	scheduled, err := time.Parse(pointTime, m[1])
+	if err != nil {
+		return time.Time{}
+	}
+	return scheduled
 }
 
 // Outcome says what became of a run.
@@ -94,6 +114,7 @@ type Commit struct {
 	Cluster   Cluster    `json:"cluster"`
 	Plan      string     `json:"plan"`
 	Scheduled time.Time  `json:"scheduled"`
+	Attempt   int        `json:"attempt,omitempty"` // 0 for the first run of the occurrence
 	Started   time.Time  `json:"started"`
 	Committed time.Time  `json:"committed"`
 	Outcome   Outcome    `json:"outcome"`
@@ -217,11 +238,15 @@ type Skip struct {
 // Intent is a journal entry: what a run is about to do, written before its
 // first snapshot so that nothing it makes can be forgotten.
 type Intent struct {
-	Format    int              `json:"format"`
-	Point     PointID          `json:"point"`
-	Cluster   Cluster          `json:"cluster"`
-	Plan      string           `json:"plan"`
-	Scheduled time.Time        `json:"scheduled"`
+	Format    int       `json:"format"`
+	Point     PointID   `json:"point"`
+	Cluster   Cluster   `json:"cluster"`
+	Plan      string    `json:"plan"`
+	Scheduled time.Time `json:"scheduled"`
+	Attempt   int       `json:"attempt,omitempty"` // 0 for the first run of the occurrence
+	// Agent identifies the process that runs it, if that is an agent: the next
+	// leader need not wait for the deadline. "" is a run from the command line.
+	Agent     string           `json:"agent,omitempty"`
 	Started   time.Time        `json:"started"`
 	Deadline  time.Time        `json:"deadline"` // the run does not commit after this
 	Writer    string           `json:"writer"`

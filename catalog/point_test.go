@@ -17,7 +17,7 @@ func TestPointIDsFitWhereTheyAreUsed(t *testing.T) {
 		if err := catalog.ValidatePlan(plan); err != nil {
 			t.Fatal(err)
 		}
-		id := catalog.NewPointID(uids.Draw(t, "uid"), plan, times.Draw(t, "scheduled"))
+		id := catalog.NewPointID(uids.Draw(t, "uid"), plan, times.Draw(t, "scheduled"), 0)
 		if problems := validation.IsValidLabelValue(string(id)); problems != nil {
 			t.Fatalf("%s is no label value: %v", id, problems)
 		}
@@ -33,8 +33,8 @@ func TestPointIDsFitWhereTheyAreUsed(t *testing.T) {
 func TestPointIDsSortByTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first, second := times.Draw(t, "first"), times.Draw(t, "second")
-		a := catalog.NewPointID(uids.Draw(t, "uid a"), plans.Draw(t, "plan a"), first)
-		b := catalog.NewPointID(uids.Draw(t, "uid b"), plans.Draw(t, "plan b"), second)
+		a := catalog.NewPointID(uids.Draw(t, "uid a"), plans.Draw(t, "plan a"), first, 0)
+		b := catalog.NewPointID(uids.Draw(t, "uid b"), plans.Draw(t, "plan b"), second, 0)
 		if first.Unix() < second.Unix() && a >= b || first.Unix() > second.Unix() && a <= b {
 			t.Fatalf("%s is of %v and %s of %v", a, first, b, second)
 		}
@@ -42,19 +42,19 @@ func TestPointIDsSortByTime(t *testing.T) {
 }
 
 func TestAPointIDIsAFunctionOfClusterPlanAndTime(t *testing.T) {
-	id := catalog.NewPointID(clusterA, "databases", noon)
+	id := catalog.NewPointID(clusterA, "databases", noon, 0)
 	if id != "20260903-120000-databases-10792870" {
 		t.Errorf("id is %s; two agents of different versions would make two points of one occurrence", id)
 	}
 	berlin := time.FixedZone("CEST", 2*60*60)
-	if got := catalog.NewPointID(clusterA, "databases", noon.In(berlin)); got != id {
+	if got := catalog.NewPointID(clusterA, "databases", noon.In(berlin), 0); got != id {
 		t.Errorf("in another time zone it is %s, want %s", got, id)
 	}
 	for name, other := range map[string]catalog.PointID{
-		"cluster":    catalog.NewPointID(clusterB, "databases", noon),
-		"plan":       catalog.NewPointID(clusterA, "database", noon),
-		"time":       catalog.NewPointID(clusterA, "databases", noon.Add(time.Second)),
-		"nanosecond": catalog.NewPointID(clusterA, "databases", noon.Add(1)),
+		"cluster":    catalog.NewPointID(clusterB, "databases", noon, 0),
+		"plan":       catalog.NewPointID(clusterA, "database", noon, 0),
+		"time":       catalog.NewPointID(clusterA, "databases", noon.Add(time.Second), 0),
+		"nanosecond": catalog.NewPointID(clusterA, "databases", noon.Add(1), 0),
 	} {
 		if other == id {
 			t.Errorf("another %s has the same id", name)

@@ -72,7 +72,7 @@ func TestASurveyFindsWhatWasWrittenAndNothingElse(t *testing.T) {
 			flag := rapid.Bool()
 			uid := uids.Draw(t, "uid")
 			return catalog.Presence{
-				ClusterUID: uid, Point: catalog.NewPointID(uid, plans.Draw(t, "plan"), times.Draw(t, "scheduled")),
+				ClusterUID: uid, Point: catalog.NewPointID(uid, plans.Draw(t, "plan"), times.Draw(t, "scheduled"), 0),
 				Journal: true, Settled: flag.Draw(t, "settled"), Bundle: flag.Draw(t, "bundle"), Commit: flag.Draw(t, "commit"),
 			}
 		}), 0, 20, func(p catalog.Presence) catalog.PointID { return p.Point }).Draw(t, "points")

@@ -80,7 +80,7 @@ func (c *Catalog) Commit(ctx context.Context, commit Commit, bundle Bundle, surv
 // write and at most one read.
 func (c *Catalog) Abandon(ctx context.Context, intent Intent, commit Commit, survey []Presence) error {
 	commit.Point, commit.Cluster, commit.Plan = intent.Point, intent.Cluster, intent.Plan
-	commit.Scheduled, commit.Started = intent.Scheduled, intent.Started
+	commit.Scheduled, commit.Attempt, commit.Started = intent.Scheduled, intent.Attempt, intent.Started
 	commit.Outcome, commit.Bundle, commit.Counts = Abandoned, nil, Counts{}
 	_, err := c.close(ctx, commit, survey)
 	return err

@@ -247,7 +247,7 @@ func TestOfTwoRunsOfOneOccurrenceOneBegins(t *testing.T) {
 			return func() error { return s.Begin(t.Context(), intent) }
 		}
 		winner := oneWinner(t, together(begin("0"), begin("1")), catalog.ErrExist)
-		intent, err := s.Intent(t.Context(), catalog.Presence{ClusterUID: clusterA, Point: catalog.NewPointID(clusterA, "databases", hour(n))})
+		intent, err := s.Intent(t.Context(), catalog.Presence{ClusterUID: clusterA, Point: catalog.NewPointID(clusterA, "databases", hour(n), 0)})
 		if err != nil || intent.Writer != fmt.Sprint(winner) {
 			t.Fatalf("run %d began, and the journal has run %s, error %v", winner, intent.Writer, err)
 		}
@@ -296,7 +296,7 @@ func TestACancelledContextWritesNothing(t *testing.T) {
 		"Find":         func() error { _, err := s.Find(ctx, "", catalog.Latest); return err },
 		"Intent":       func() error { _, err := s.Intent(ctx, presence); return err },
 		"Begin":        func() error { return s.Begin(ctx, newIntent(clusterA, "databases", 1)) },
-		"Settle":       func() error { return s.Settle(ctx, clusterA, catalog.NewPointID(clusterA, "databases", hour(1))) },
+		"Settle":       func() error { return s.Settle(ctx, clusterA, catalog.NewPointID(clusterA, "databases", hour(1), 0)) },
 		"Abandon":      func() error { return s.Abandon(ctx, newIntent(clusterA, "databases", 1), catalog.Commit{}, survey) },
 		"Commit": func() error {
 			_, err := s.Commit(ctx, newCommit(clusterA, "databases", 1), newBundle(), survey)
@@ -322,7 +322,7 @@ func TestACommitStopsWhenItIsCancelledMidway(t *testing.T) {
 	if _, err := s.Commit(ctx, newCommit(clusterA, "databases", 0), newBundle(), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Commit: %v, want %v", err, context.Canceled)
 	}
-	want := []catalog.Presence{{ClusterUID: clusterA, Point: catalog.NewPointID(clusterA, "databases", noon), Bundle: true}}
+	want := []catalog.Presence{{ClusterUID: clusterA, Point: catalog.NewPointID(clusterA, "databases", noon, 0), Bundle: true}}
 	if diff := cmp.Diff(want, s.survey(t, clusterA)); diff != "" {
 		t.Errorf("survey (-want +got):\n%s", diff)
 	}

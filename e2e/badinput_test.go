@@ -280,7 +280,7 @@ func (w *world) rewritePoint(id catalog.PointID, change func(*catalog.RestorePoi
 	change(point)
 	commit := point.Commit
 	commit.Scheduled = commit.Scheduled.Add(time.Hour)
-	commit.Point = catalog.NewPointID(uid, commit.Plan, commit.Scheduled)
+	commit.Point = catalog.NewPointID(uid, commit.Plan, commit.Scheduled, 0)
 	survey, err := cat.Survey(w.ctx, uid)
 	w.must(err)
 	_, err = cat.Commit(w.ctx, commit, point.Bundle, survey)

@@ -29,7 +29,7 @@ const (
 )
 
 var (
-	shopPoint = catalog.NewPointID("6a1e0f7e-9d0c-4f0e-8d53-0f4c5b1f3c11", catalog.ManualPlan, shopTime)
+	shopPoint = catalog.NewPointID("6a1e0f7e-9d0c-4f0e-8d53-0f4c5b1f3c11", catalog.ManualPlan, shopTime, 0)
 	shopTime  = time.Date(2026, 9, 3, 12, 0, 0, 0, time.UTC)
 )
 

@@ -86,7 +86,7 @@ func intent(c catalog.Commit) catalog.Intent {
 // statement is the commit of a run that began at a time and took 42 seconds.
 func statement(cluster catalog.Cluster, plan string, at time.Time) catalog.Commit {
 	return catalog.Commit{
-		Point:     catalog.NewPointID(cluster.UID, plan, at),
+		Point:     catalog.NewPointID(cluster.UID, plan, at, 0),
 		Cluster:   cluster,
 		Plan:      plan,
 		Scheduled: at,

@@ -36,7 +36,7 @@ func TestShow(t *testing.T) {
 		{"show-prefix-ambiguous", []string{"2026090"}},
 		{"show-prefix-of-another-cluster", []string{"20260903", "--from-cluster", "staging"}},
 		{"show-not-found", []string{"20270101"}},
-		{"show-abandoned", []string{string(catalog.NewPointID(prod.UID, "databases", testNow.Add(-24*time.Hour)))}},
+		{"show-abandoned", []string{string(catalog.NewPointID(prod.UID, "databases", testNow.Add(-24*time.Hour), 0))}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
