@@ -50,6 +50,7 @@ type Runner struct {
 	// ClusterName is for people; the cluster's identity is read from it.
 	ClusterName string
 	Writer      string           // program and version, for the record
+	Agent       string           // identity of the agent's process; "" on the command line
 	Now         func() time.Time // the clock
 	Report      func(Event)      // called from several goroutines; nil for none
 	Log         *slog.Logger     // nil for none
@@ -59,6 +60,7 @@ type Runner struct {
 type Request struct {
 	Plan      string    // catalog.ManualPlan if the run belongs to none
 	Scheduled time.Time // the occurrence; the zero value means now
+	Attempt   int       // how many runs of the occurrence were abandoned before
 	Select    Selection
 	Include   Include
 	Snapshot  SnapshotPolicy
@@ -257,7 +259,7 @@ func (r *run) leaveOut(errs []error) {
 func (r *run) intent() catalog.Intent {
 	intent := catalog.Intent{
 		Point: r.point, Cluster: r.cluster, Plan: r.request.Plan, Scheduled: r.request.Scheduled.UTC(),
-		Started: r.started, Deadline: r.deadline(), Writer: r.Writer,
+		Attempt: r.request.Attempt, Agent: r.Agent, Started: r.started, Deadline: r.deadline(), Writer: r.Writer,
 	}
 	if r.request.Snapshot.Skip {
 		return intent
@@ -291,7 +293,7 @@ func (r *run) finish(ctx context.Context) (catalog.Commit, error) {
 	slices.Sort(r.reasons)
 	commit := catalog.Commit{
 		Point: r.point, Cluster: r.cluster, Plan: r.request.Plan,
-		Scheduled: r.request.Scheduled.UTC(), Started: r.started, Committed: now,
+		Scheduled: r.request.Scheduled.UTC(), Attempt: r.request.Attempt, Started: r.started, Committed: now,
 		Outcome: outcome, Reasons: r.reasons, Notes: r.notes, Counts: r.counts, Writer: r.Writer,
 	}
 	bundle := catalog.Bundle{Objects: r.objects.objects, Volumes: r.volumes, Skipped: r.skipped}
