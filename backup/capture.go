@@ -98,20 +98,25 @@ func addNamed[T any](out *objectSet, list []Listed[T], want func(unstructured.Un
 // was taken, and no list of names leaves it out. One that was named need not
 // use any, if the labels cover it.
 func (s *selector) wantsWorkload(w *workload) bool {
-	if !s.inNamespaces(w.namespace) {
-		return false
-	}
 	uses := slices.ContainsFunc(s.out.Volumes, func(v catalog.Volume) bool {
 		return slices.ContainsFunc(s.usage.users[v.Claim], func(u use) bool { return u.workload == w })
 	})
-	if s.namesOnly() {
+	optedIn := s.sel.OptIn != "" && (w.labels[PlanLabel] == s.sel.OptIn || s.namespaceOptedIn(w.namespace))
+	switch {
+	case optedIn || s.sel.OptInOnly:
+		return uses
+	case !s.inNamespaces(w.namespace):
+		return false
+	case s.namesOnly():
 		return slices.Contains(s.sel.Workloads, w.Workload) && (uses || s.matches(w.labels))
 	}
 	return uses
 }
 
 // namesOnly says whether nothing but what was named is wanted.
-func (s *selector) namesOnly() bool { return len(s.sel.Workloads)+len(s.sel.Claims) > 0 }
+func (s *selector) namesOnly() bool {
+	return !s.sel.OptInOnly && len(s.sel.Workloads)+len(s.sel.Claims) > 0
+}
 
 // captureService takes the governing Service of a StatefulSet.
 func (s *selector) captureService(w *workload) {
@@ -132,6 +137,10 @@ func (s *selector) captureService(w *workload) {
 func (s *selector) captureConfiguration(w *workload) {
 	refs := referencesOf(w.pod)
 	for _, name := range sets.List(refs.configMaps) {
+		if s.include.NoConfigMaps {
+			s.skip("ConfigMap", w.namespace, name, catalog.SkipNotAsked, "%s %s uses it; the plan leaves ConfigMaps out (include.configMaps)", w.Kind, w.Name)
+			continue
+		}
 		captureNamed(s, "ConfigMap", s.inv.ConfigMaps, w, name)
 	}
 	for _, name := range sets.List(refs.secrets) {

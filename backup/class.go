@@ -23,6 +23,9 @@ const (
 	PointLabel = "hawser.dev/point"
 	// PlanLabel holds the name of that point's plan.
 	PlanLabel = "hawser.dev/plan"
+	// CatalogLabel holds the id of the catalog that knows of an object: several
+	// may keep backups of one cluster.
+	CatalogLabel = "hawser.dev/catalog"
 
 	defaultClassAnnotation = "snapshot.storage.kubernetes.io/is-default-class"
 )
@@ -69,15 +72,16 @@ func chooseClass(inv *Inventory, driver, named string) (snapshotv1.VolumeSnapsho
 // retainClass is the class that Hawser makes beside source: the same driver
 // and parameters, but policy Retain, so that deleting a VolumeSnapshot or its
 // namespace never deletes a backup. Its name is a function of its content, so
-// that it never has to be changed.
-func retainClass(source snapshotv1.VolumeSnapshotClass) *snapshotv1.VolumeSnapshotClass {
+// that it never has to be changed. Each catalog has its own, so that a content
+// whose VolumeSnapshot is gone still tells whose backup it is.
+func retainClass(source snapshotv1.VolumeSnapshotClass, catalogID string) *snapshotv1.VolumeSnapshotClass {
 	// Marshalling a map[string]string cannot fail, and sorts its keys.
 	parameters, _ := json.Marshal(source.Parameters)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", source.Driver, parameters))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", catalogID, source.Driver, parameters))
 	return &snapshotv1.VolumeSnapshotClass{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:   "hawser-" + hex.EncodeToString(sum[:6]),
-			Labels: map[string]string{managedByLabel: managedBy},
+			Labels: map[string]string{managedByLabel: managedBy, CatalogLabel: catalogID},
 			Annotations: map[string]string{
 				"hawser.dev/description": "made by Hawser after VolumeSnapshotClass " + source.Name + ", with deletionPolicy Retain",
 			},

@@ -64,11 +64,11 @@ func TestRetainClassIsAFunctionOfDriverAndParameters(t *testing.T) {
 		c.Labels = map[string]string{"team": "storage"}
 		c.Parameters = map[string]string{"a": "1", "csi.storage.k8s.io/snapshotter-secret-name": "s"}
 	}).Object
-	got := retainClass(source)
+	got := retainClass(source, "catalog-id")
 	wantDiff(t, "class", &snapshotv1.VolumeSnapshotClass{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:        "hawser-fbc40ee79709",
-			Labels:      map[string]string{managedByLabel: managedBy},
+			Name:        "hawser-f48290f275f1",
+			Labels:      map[string]string{managedByLabel: managedBy, CatalogLabel: "catalog-id"},
 			Annotations: map[string]string{"hawser.dev/description": "made by Hawser after VolumeSnapshotClass fast, with deletionPolicy Retain"},
 		},
 		Driver: "disks.example.com", DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Parameters: source.Parameters,
@@ -91,7 +91,7 @@ func TestRetainClassIsAFunctionOfDriverAndParameters(t *testing.T) {
 	} {
 		changed := *source.DeepCopy()
 		c.change(&changed)
-		if same := retainClass(changed).Name == retainClass(source).Name; same != c.same {
+		if same := retainClass(changed, "catalog-id").Name == retainClass(source, "catalog-id").Name; same != c.same {
 			t.Errorf("%s: same name %t, want %t", name, same, c.same)
 		}
 	}
@@ -101,7 +101,7 @@ func TestEnsureClass(t *testing.T) {
 	source := snapshotClass("fast", "disks.example.com", func(c *snapshotv1.VolumeSnapshotClass) { c.Parameters = map[string]string{"a": "1"} }).Object
 	bare := snapshotClass("bare", "disks.example.com", nil).Object
 	changed := func(change func(*snapshotv1.VolumeSnapshotClass)) *snapshotv1.VolumeSnapshotClass {
-		class := retainClass(source)
+		class := retainClass(source, "catalog-id")
 		change(class)
 		return class
 	}
@@ -112,10 +112,10 @@ func TestEnsureClass(t *testing.T) {
 		ok     bool
 	}{
 		{"it is made where it is absent", source, nil, true},
-		{"one that is right is used", source, retainClass(source), true},
+		{"one that is right is used", source, retainClass(source, "catalog-id"), true},
 		{"one with more labels is used", source, changed(func(c *snapshotv1.VolumeSnapshotClass) { c.Labels["x"] = "y" }), true},
 		{"no parameters are the same as none", bare, func() *snapshotv1.VolumeSnapshotClass {
-			c := retainClass(bare)
+			c := retainClass(bare, "catalog-id")
 			c.Parameters = map[string]string{}
 			return c
 		}(), true},
@@ -124,7 +124,7 @@ func TestEnsureClass(t *testing.T) {
 		{"one of other parameters is refused", source, changed(func(c *snapshotv1.VolumeSnapshotClass) { c.Parameters["a"] = "2" }), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			want := retainClass(c.source)
+			want := retainClass(c.source, "catalog-id")
 			// It is seen in the inventory, or made by another run since.
 			for _, seen := range []bool{true, false} {
 				client, inv := snapshotfake.NewSimpleClientset(), &Inventory{}

@@ -56,15 +56,12 @@ var (
 	snapshotClassesResource = snapshotv1.SchemeGroupVersion.WithResource("volumesnapshotclasses")
 )
 
-// Observe lists what a backup of the given namespaces needs to see; no
-// namespaces means all. Secrets are listed only if include asks for them. With
-// one namespace the namespaced kinds are listed in it alone, so rights in that
-// namespace are enough for them.
-func Observe(ctx context.Context, client dynamic.Interface, namespaces []string, include Include) (*Inventory, error) {
-	scope := metav1.NamespaceAll
-	if len(namespaces) == 1 {
-		scope = namespaces[0]
-	}
+// Observe lists what a backup of a selection needs to see. Secrets are listed
+// only if include asks for them. If the selection is confined to one namespace
+// the namespaced kinds are listed in it alone, so rights in that namespace are
+// enough for them.
+func Observe(ctx context.Context, client dynamic.Interface, sel Selection, include Include) (*Inventory, error) {
+	scope := sel.scope()
 	inv := &Inventory{SnapshotAPI: true}
 	for _, read := range []func() error{
 		func() error { return fill(ctx, client, namespacesResource, "", &inv.Namespaces) },

@@ -53,8 +53,8 @@ func (r *Runner) abandon(ctx context.Context, intent catalog.Intent, survey []ca
 }
 
 // recover finishes what earlier runs left open: an abandoned run whose
-// snapshots are still there, a run that is past its deadline, a committed run
-// whose entry was not settled. A run within its deadline may be alive and is
+// snapshots are still there, a run that is past its deadline or whose agent is
+// gone, a committed run whose entry was not settled. A run that may be alive is
 // left alone. What cannot be finished is logged and left to the next run: it
 // must not stand in the way of new points. recover fails only if ctx ends.
 func (r *Runner) recover(ctx context.Context, survey []catalog.Presence) error {
@@ -76,21 +76,60 @@ func (r *Runner) recoverOne(ctx context.Context, p catalog.Presence, survey []ca
 	if err != nil {
 		return err
 	}
-	if !p.Commit {
-		if r.Now().Before(intent.Deadline) {
-			r.log().Info("an earlier run may still be alive; left alone", "point", p.Point, "until", intent.Deadline)
-			return nil
-		}
-		return r.abandon(ctx, intent, survey, "the run did not end by its deadline")
+	if p.Commit {
+		return r.clearUp(ctx, p, intent)
 	}
+	switch {
+	case r.orphaned(intent):
+		return r.abandon(ctx, intent, survey, "its agent "+intent.Agent+" ended before the run did")
+	case r.Now().Before(intent.Deadline):
+		r.log().Info("an earlier run may still be alive; left alone", "point", p.Point, "until", intent.Deadline)
+		return nil
+	}
+	return r.abandon(ctx, intent, survey, "the run did not end by its deadline")
+}
+
+// orphaned says whether a run that has not ended is that of another agent. Only
+// the leader runs anything, so if this is an agent the other one is gone, or
+// will find that it is fenced.
+func (r *Runner) orphaned(intent catalog.Intent) bool {
+	return r.Agent != "" && intent.Agent != "" && intent.Agent != r.Agent
+}
+
+// clearUp removes what a closed run left behind: the snapshots that no point
+// relies on, and the open journal entry.
+func (r *Runner) clearUp(ctx context.Context, p catalog.Presence, intent catalog.Intent) error {
 	commit, err := r.Catalog.ReadCommit(ctx, p)
 	if err != nil {
 		return err
 	}
-	if commit.Outcome == catalog.Abandoned {
-		if err := r.discard(ctx, p.Point, intent.Snapshots); err != nil {
+	unused := intent.Snapshots
+	if commit.Outcome != catalog.Abandoned {
+		point, err := r.Catalog.Load(ctx, p.ClusterUID, p.Point)
+		if err != nil {
 			return err
 		}
+		unused = unusedSnapshots(intent, point.Bundle)
+	}
+	if err := r.discard(ctx, p.Point, unused); err != nil {
+		return err
 	}
 	return r.Catalog.Settle(ctx, p.ClusterUID, p.Point)
+}
+
+// unusedSnapshots are those of the intent that the point does not rely on.
+func unusedSnapshots(intent catalog.Intent, bundle catalog.Bundle) []catalog.IntentSnapshot {
+	used := map[catalog.ClaimKey]string{}
+	for _, v := range bundle.Volumes {
+		if v.Snapshot != nil {
+			used[v.Claim] = v.Snapshot.Name
+		}
+	}
+	var unused []catalog.IntentSnapshot
+	for _, s := range intent.Snapshots {
+		if used[s.Claim] != s.Name {
+			unused = append(unused, s)
+		}
+	}
+	return unused
 }

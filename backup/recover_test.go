@@ -81,7 +81,8 @@ func TestRunClearsUpAfterEarlierOnes(t *testing.T) {
 	}
 	committed := func(t *testing.T, l *lab, intent catalog.Intent) {
 		commit := catalog.Commit{Point: intent.Point, Cluster: intent.Cluster, Plan: intent.Plan, Outcome: catalog.Complete}
-		if _, err := l.Catalog.Commit(t.Context(), commit, catalog.Bundle{}, nil); err != nil {
+		used := catalog.Volume{Claim: catalog.ClaimKey{Namespace: "shop", Name: "data"}, Snapshot: &catalog.Snapshot{Name: "ours"}}
+		if _, err := l.Catalog.Commit(t.Context(), commit, catalog.Bundle{Volumes: []catalog.Volume{used}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -63,9 +63,21 @@ type Request struct {
 	Attempt   int       // how many runs of the occurrence were abandoned before
 	Select    Selection
 	Include   Include
+	Protect   Protection
 	Snapshot  SnapshotPolicy
 	Hooks     []Hook // the first that selects a Pod is its hook
 }
+
+// Protection says what a run does about volumes that are not Retain.
+type Protection string
+
+const (
+	// ProtectRetain makes them Retain; also the zero value.
+	ProtectRetain Protection = "retain"
+	// ProtectAudit leaves them as they are, and says so in the point's notes:
+	// such a disk goes with its claim.
+	ProtectAudit Protection = "audit"
+)
 
 // SnapshotPolicy says how snapshots are taken.
 type SnapshotPolicy struct {
@@ -104,6 +116,8 @@ type run struct {
 	persistent map[string]corev1.PersistentVolume // of volumes, by name, as listed
 	skipped    []catalog.Skip
 	counts     catalog.Counts
+	resumed    bool                     // the snapshots were requested by an earlier process
+	failed     []catalog.IntentSnapshot // that the point does not rely on
 
 	mu      sync.Mutex // guards what hooks may add to side by side
 	reasons []string   // why the point is partial
@@ -122,6 +136,9 @@ func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, erro
 	if err != nil {
 		return catalog.Commit{}, err
 	}
+	if err := r.recover(ctx, run.survey); err != nil {
+		return catalog.Commit{}, fmt.Errorf("clear up after an earlier run: %w", err)
+	}
 	if err := run.protectAll(ctx); err != nil {
 		return catalog.Commit{}, err
 	}
@@ -132,18 +149,34 @@ func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, erro
 		}
 		return catalog.Commit{}, err
 	}
-	commit, err := run.finish(ctx)
+	return run.conclude(ctx, intent)
+}
+
+// conclude brings a run whose intent is in the journal to its end: the point is
+// committed, or the run is abandoned and what it made is removed.
+func (r *run) conclude(ctx context.Context, intent catalog.Intent) (catalog.Commit, error) {
+	commit, err := r.finish(ctx)
 	if err != nil {
-		return catalog.Commit{}, errors.Join(err, run.giveUp(ctx, intent, err))
+		return catalog.Commit{}, errors.Join(err, r.giveUp(ctx, intent, err))
 	}
-	if err := r.Catalog.Settle(ctx, run.cluster.UID, run.point); err != nil {
-		r.log().Warn("the point is committed; its journal entry stays open until the next run", "point", run.point, "error", err)
+	if err := r.settle(ctx); err != nil {
+		r.log().Warn("the point is committed; its journal entry stays open, and the next run clears up", "point", r.point, "error", err)
 	}
 	return commit, nil
 }
 
-// prepare reads the cluster and the catalog, decides what to take, and clears
-// up after earlier runs that did not end.
+// settle removes the snapshots that the committed point does not rely on, and
+// closes the journal entry.
+func (r *run) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	if err := r.discard(ctx, r.point, r.failed); err != nil {
+		return err
+	}
+	return r.Catalog.Settle(ctx, r.cluster.UID, r.point)
+}
+
+// prepare reads the cluster and the catalog, and decides what to take.
 func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	system, err := r.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
@@ -158,7 +191,7 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 		run.request.Snapshot.Timeout = DefaultSnapshotTimeout
 	}
 	run.point = catalog.NewPointID(run.cluster.UID, request.Plan, run.request.Scheduled, run.request.Attempt)
-	if run.inv, err = Observe(ctx, r.Dynamic, request.Select.Namespaces, request.Include); err != nil {
+	if run.inv, err = Observe(ctx, r.Dynamic, request.Select, request.Include); err != nil {
 		return nil, err
 	}
 	selected, err := Select(run.inv, request.Select, request.Include)
@@ -175,13 +208,8 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 			run.reasons = append(run.reasons, fmt.Sprintf("claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message))
 		}
 	}
-	if run.survey, err = r.Catalog.Survey(ctx, run.cluster.UID); err != nil {
-		return nil, err
-	}
-	if err := r.recover(ctx, run.survey); err != nil {
-		return nil, fmt.Errorf("clear up after an earlier run: %w", err)
-	}
-	return run, nil
+	run.survey, err = r.Catalog.Survey(ctx, run.cluster.UID)
+	return run, err
 }
 
 // nothing says why a selection came out empty.
@@ -198,9 +226,13 @@ func nothing(skipped []catalog.Skip) error {
 	return fmt.Errorf("%w: %s", ErrNothing, strings.Join(why, "; "))
 }
 
-// protectAll makes the volume of every claim Retain. A claim whose volume
-// cannot be protected is left out of the point.
+// protectAll makes the volume of every claim Retain, unless the run is to audit
+// only. A claim whose volume cannot be protected is left out of the point.
 func (r *run) protectAll(ctx context.Context) error {
+	if r.request.Protect == ProtectAudit {
+		r.noteUnprotected()
+		return nil
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	errs := make([]error, len(r.volumes))
@@ -235,6 +267,15 @@ func (r *run) protectAll(ctx context.Context) error {
 		return fmt.Errorf("no volume could be protected: %w", errors.Join(errs...))
 	}
 	return nil
+}
+
+// noteUnprotected says of which claims the disk does not outlive the claim.
+func (r *run) noteUnprotected() {
+	for _, v := range r.volumes {
+		if v.ReclaimAfter != string(corev1.PersistentVolumeReclaimRetain) {
+			r.note(fmt.Sprintf("claim %s: its volume is %s and was left so (protect: audit); the disk goes with the claim", v.Claim, v.ReclaimAfter))
+		}
+	}
 }
 
 // leaveOut drops the volumes that have an error, and records why.

@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -24,11 +23,25 @@ type Selection struct {
 	Labels    labels.Selector
 	Workloads []catalog.Workload
 	Claims    []string
+	// OptIn names a plan. What opted in to it by the label hawser.dev/plan, on a
+	// namespace, a workload or a claim, is taken besides, wherever it is.
+	OptIn string
+	// OptInOnly takes nothing but what opted in; the other fields are unused.
+	OptInOnly bool
+}
+
+// scope is the one namespace that the selection can be confined to, or "" for all.
+func (sel Selection) scope() string {
+	if sel.OptIn == "" && len(sel.Namespaces) == 1 {
+		return sel.Namespaces[0]
+	}
+	return metav1.NamespaceAll
 }
 
 // Include says what a point holds besides claims, volumes and workloads.
 type Include struct {
-	Secrets bool // Secrets that the Pods mount or name; off, since a bundle may not be encrypted
+	Secrets      bool // Secrets that the Pods mount or name; off, since a bundle may not be encrypted
+	NoConfigMaps bool // leaves out the ConfigMaps that they mount or name
 }
 
 // FormerPolicyAnnotation holds, on a protected PersistentVolume, the reclaim
@@ -49,7 +62,10 @@ type Selected struct {
 // something that is not there; what is there and cannot be taken is skipped
 // with a reason.
 func Select(inv *Inventory, sel Selection, include Include) (Selected, error) {
-	s := selector{inv: inv, sel: sel, include: include, usage: findUsage(inv)}
+	s := selector{inv: inv, sel: sel, include: include, usage: findUsage(inv), namespaceLabels: map[string]map[string]string{}}
+	for i := range inv.Namespaces {
+		s.namespaceLabels[inv.Namespaces[i].Object.Name] = inv.Namespaces[i].Object.Labels
+	}
 	if err := s.checkNames(); err != nil {
 		return Selected{}, err
 	}
@@ -68,6 +84,8 @@ type selector struct {
 	include Include
 	usage   usage
 	out     Selected
+
+	namespaceLabels map[string]map[string]string
 }
 
 func (s *selector) skip(kind, namespace, name string, reason catalog.SkipReason, format string, args ...any) {
@@ -79,13 +97,12 @@ func (s *selector) skip(kind, namespace, name string, reason catalog.SkipReason,
 // checkNames refuses a selection that names what is not there: a misspelt name
 // must not become an empty backup.
 func (s *selector) checkNames() error {
-	var missing []string
-	known := sets.New[string]()
-	for _, ns := range s.inv.Namespaces {
-		known.Insert(ns.Object.Name)
+	if s.sel.OptInOnly {
+		return nil
 	}
+	var missing []string
 	for _, name := range s.sel.Namespaces {
-		if !known.Has(name) {
+		if _, found := s.namespaceLabels[name]; !found {
 			missing = append(missing, "namespace "+name)
 		}
 	}
@@ -117,10 +134,13 @@ func (s *selector) inNamespaces(namespace string) bool {
 
 // wants says whether the selection covers a claim.
 func (s *selector) wants(claim *corev1.PersistentVolumeClaim) bool {
-	if !s.inNamespaces(claim.Namespace) {
+	users := s.usage.users[keyOf(claim)]
+	if s.optedIn(claim, users) {
+		return true
+	}
+	if s.sel.OptInOnly || !s.inNamespaces(claim.Namespace) {
 		return false
 	}
-	users := s.usage.users[keyOf(claim)]
 	if s.namesOnly() {
 		named := slices.Contains(s.sel.Claims, claim.Name) ||
 			slices.ContainsFunc(users, func(u use) bool { return slices.Contains(s.sel.Workloads, u.workload.Workload) })
@@ -129,6 +149,20 @@ func (s *selector) wants(claim *corev1.PersistentVolumeClaim) bool {
 		}
 	}
 	return s.matches(claim.Labels) || slices.ContainsFunc(users, func(u use) bool { return s.matches(u.workload.labels) })
+}
+
+// optedIn says whether a claim, its namespace or a workload that uses it carries
+// the plan's label.
+func (s *selector) optedIn(claim *corev1.PersistentVolumeClaim, users []use) bool {
+	if s.sel.OptIn == "" {
+		return false
+	}
+	return claim.Labels[PlanLabel] == s.sel.OptIn || s.namespaceOptedIn(claim.Namespace) ||
+		slices.ContainsFunc(users, func(u use) bool { return u.workload.labels[PlanLabel] == s.sel.OptIn })
+}
+
+func (s *selector) namespaceOptedIn(namespace string) bool {
+	return s.sel.OptIn != "" && s.namespaceLabels[namespace][PlanLabel] == s.sel.OptIn
 }
 
 // matches says whether the label selector covers an object with these labels.

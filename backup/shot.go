@@ -83,7 +83,7 @@ func (s *shots) follow(ctx context.Context, r *run) error {
 	s.cancel = cancel
 	s.settle()
 	s.mu.Unlock()
-	err := until(wctx, snapshotsOf(r.Snapshots, r.point, r.namespace()), &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
+	err := until(wctx, snapshotsOf(r.Snapshots, r.point, r.request.Select.scope()), &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
 		snapshot, ok := event.Object.(*snapshotv1.VolumeSnapshot)
 		if !ok {
 			return false, apierrors.FromObject(event.Object)

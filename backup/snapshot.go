@@ -29,8 +29,8 @@ func snapshotName(point catalog.PointID, claim catalog.ClaimKey) string {
 	return "hawser-" + hex.EncodeToString(sum[:10])
 }
 
-// newSnapshot is the VolumeSnapshot of one claim.
-func newSnapshot(point catalog.PointID, claim catalog.ClaimKey, class string) *snapshotv1.VolumeSnapshot {
+// newSnapshot is the VolumeSnapshot of one claim, for the catalog of this id.
+func newSnapshot(point catalog.PointID, claim catalog.ClaimKey, class, catalogID string) *snapshotv1.VolumeSnapshot {
 	return &snapshotv1.VolumeSnapshot{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: claim.Namespace,
@@ -39,6 +39,7 @@ func newSnapshot(point catalog.PointID, claim catalog.ClaimKey, class string) *s
 				managedByLabel: managedBy,
 				PointLabel:     string(point),
 				PlanLabel:      point.Plan(),
+				CatalogLabel:   catalogID,
 			},
 		},
 		Spec: snapshotv1.VolumeSnapshotSpec{
@@ -79,14 +80,16 @@ func listContents(ctx context.Context, client snapshotclient.Interface, each fun
 	})
 }
 
-// finished describes a ready snapshot by its two objects, or says why it
-// cannot be relied on.
-func finished(snapshot *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) (*catalog.Snapshot, error) {
+// finished describes a ready snapshot of disk by its two objects, or says why
+// it cannot be relied on.
+func finished(disk catalog.VolumeHandle, snapshot *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) (*catalog.Snapshot, error) {
 	switch {
 	case content == nil:
 		return nil, fmt.Errorf("VolumeSnapshotContent %s is gone", *snapshot.Status.BoundVolumeSnapshotContentName)
 	case content.Spec.VolumeSnapshotRef.UID != snapshot.UID:
 		return nil, fmt.Errorf("VolumeSnapshotContent %s belongs to another VolumeSnapshot", content.Name)
+	case content.Spec.Source.VolumeHandle != nil && *content.Spec.Source.VolumeHandle != string(disk):
+		return nil, fmt.Errorf("VolumeSnapshotContent %s is of disk %s; the claim has another one now", content.Name, *content.Spec.Source.VolumeHandle)
 	case content.Status == nil || ptr.Deref(content.Status.SnapshotHandle, "") == "":
 		return nil, fmt.Errorf("VolumeSnapshotContent %s has no snapshotHandle", content.Name)
 	case content.Spec.DeletionPolicy != snapshotv1.VolumeSnapshotContentRetain:

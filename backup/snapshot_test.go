@@ -39,7 +39,7 @@ func TestNewSnapshotIsAcceptable(t *testing.T) {
 		plan := rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?`).Draw(t, "plan")
 		claim := catalog.ClaimKey{Namespace: "shop", Name: rapid.StringMatching(`[a-z0-9]{1,253}`).Draw(t, "claim")}
 		point := catalog.NewPointID("uid", plan, time.Unix(rapid.Int64Range(946684800, 4102444800).Draw(t, "time"), 0), 0)
-		got := newSnapshot(point, claim, "class")
+		got := newSnapshot(point, claim, "class", "catalog-id")
 		if problems := validation.IsDNS1123Subdomain(got.Name); problems != nil {
 			t.Fatalf("name %s: %v", got.Name, problems)
 		}
@@ -69,6 +69,7 @@ func readySnapshot() (*snapshotv1.VolumeSnapshot, *snapshotv1.VolumeSnapshotCont
 		}},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
 			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: "disks.example.com", VolumeSnapshotClassName: ptr.To("class"),
+			Source:            snapshotv1.VolumeSnapshotContentSource{VolumeHandle: ptr.To("disk-of-data")},
 			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "shop", Name: "snapshot", UID: "uid"}, SourceVolumeMode: ptr.To(corev1.PersistentVolumeBlock),
 		},
 		Status: &snapshotv1.VolumeSnapshotContentStatus{
@@ -111,6 +112,9 @@ func TestFinished(t *testing.T) {
 		{"the content of another snapshot", func(_ *snapshotv1.VolumeSnapshot, c *snapshotv1.VolumeSnapshotContent) {
 			c.Spec.VolumeSnapshotRef.UID = "other"
 		}, nil, "belongs to another VolumeSnapshot"},
+		{"the snapshot of a disk that the claim no longer has", func(_ *snapshotv1.VolumeSnapshot, c *snapshotv1.VolumeSnapshotContent) {
+			c.Spec.Source.VolumeHandle = ptr.To("disk-of-another")
+		}, nil, "is of disk disk-of-another; the claim has another one now"},
 		{"a content that goes with its snapshot", func(_ *snapshotv1.VolumeSnapshot, c *snapshotv1.VolumeSnapshotContent) {
 			c.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
 		}, nil, "has policy Delete, not Retain"},
@@ -118,7 +122,7 @@ func TestFinished(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			snapshot, content := readySnapshot()
 			c.change(snapshot, content)
-			got, err := finished(snapshot, content)
+			got, err := finished("disk-of-data", snapshot, content)
 			if c.want == nil {
 				if err == nil || !strings.Contains(err.Error(), c.err) {
 					t.Errorf("error %v, want it to say %q", err, c.err)
@@ -134,7 +138,7 @@ func TestFinished(t *testing.T) {
 		})
 	}
 	snapshot, _ := readySnapshot()
-	if _, err := finished(snapshot, nil); err == nil || !strings.Contains(err.Error(), "VolumeSnapshotContent content is gone") {
+	if _, err := finished("disk-of-data", snapshot, nil); err == nil || !strings.Contains(err.Error(), "VolumeSnapshotContent content is gone") {
 		t.Errorf("without content: %v", err)
 	}
 }

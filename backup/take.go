@@ -22,8 +22,9 @@ const (
 	parallelHooks = 4
 )
 
-// takeSnapshots takes a snapshot of every volume whose driver can, fills in
-// the records, and removes the snapshots that failed.
+// takeSnapshots takes a snapshot of every volume whose driver can, and fills in
+// the records. Those that failed stay until the point is committed: as long as
+// it is not, another run may have taken this one up and rely on them.
 func (r *run) takeSnapshots(ctx context.Context) error {
 	all, err := r.aim(ctx)
 	if err != nil {
@@ -36,22 +37,13 @@ func (r *run) takeSnapshots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var leftover []catalog.IntentSnapshot
 	for _, shot := range all {
 		if err := r.fill(shot, contents); err != nil {
 			r.problem(shot.volume, err)
-			leftover = append(leftover, catalog.IntentSnapshot{Claim: shot.volume.Claim, Name: shot.name})
+			r.failed = append(r.failed, catalog.IntentSnapshot{Claim: shot.volume.Claim, Name: shot.name})
 		}
 	}
-	return r.discard(ctx, r.point, leftover)
-}
-
-// namespace is where the run looks for snapshots: its one namespace, or all.
-func (r *run) namespace() string {
-	if len(r.request.Select.Namespaces) == 1 {
-		return r.request.Select.Namespaces[0]
-	}
-	return metav1.NamespaceAll
+	return nil
 }
 
 // problem records why a volume has no snapshot.
@@ -76,7 +68,7 @@ func (r *run) aim(ctx context.Context) ([]*shot, error) {
 		if !known {
 			source, err := chooseClass(r.inv, v.Driver, r.request.Snapshot.Classes[v.Driver])
 			if err == nil {
-				retain := retainClass(source)
+				retain := retainClass(source, r.Catalog.Repository().ID)
 				got.class, err = retain.Name, ensureClass(ctx, r.Snapshots, r.inv, retain)
 			}
 			if err != nil && (fatal(err) || ctx.Err() != nil) {
@@ -104,6 +96,9 @@ func (r *run) shoot(ctx context.Context, all []*shot) error {
 	slots := semaphore.NewWeighted(parallel)
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.follow(gctx, r) })
+	if r.resumed {
+		return group.Wait() // all of them exist
+	}
 	groups, rest := groupByHooks(all, findHooks(r.inv.Pods, r.volumes, r.request.Hooks))
 	group.Go(func() error { return r.create(gctx, s, slots, rest) })
 	quieted, qctx := errgroup.WithContext(gctx)
@@ -125,7 +120,7 @@ func (r *run) create(ctx context.Context, s *shots, slots *semaphore.Weighted, s
 		group.Go(func() error {
 			defer slots.Release(1)
 			claim := shot.volume.Claim
-			_, err := r.Snapshots.SnapshotV1().VolumeSnapshots(claim.Namespace).Create(gctx, newSnapshot(r.point, claim, shot.class), metav1.CreateOptions{})
+			_, err := r.Snapshots.SnapshotV1().VolumeSnapshots(claim.Namespace).Create(gctx, newSnapshot(r.point, claim, shot.class, r.Catalog.Repository().ID), metav1.CreateOptions{})
 			if err == nil {
 				r.report(claim, StageSnapshot, "snapshot requested")
 				return nil
@@ -170,7 +165,7 @@ func (r *run) boundContents(ctx context.Context, all []*shot) (map[string]*snaps
 func (r *run) fill(shot *shot, contents map[string]*snapshotv1.VolumeSnapshotContent) error {
 	switch {
 	case shot.snapshot != nil:
-		record, err := finished(shot.snapshot, contents[*shot.snapshot.Status.BoundVolumeSnapshotContentName])
+		record, err := finished(shot.volume.VolumeHandle, shot.snapshot, contents[*shot.snapshot.Status.BoundVolumeSnapshotContentName])
 		if err != nil {
 			return err
 		}
