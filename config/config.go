@@ -17,7 +17,10 @@ type Config struct {
 	Snapshot   Snapshot
 	Kubernetes Kubernetes
 	Log        Log
-	Plans      []Plan // in the order of the file
+	Agent      Agent
+	Prune      Prune
+	Plans      []Plan   // in the order of the file
+	Notify     []Notify // in the order of the file
 
 	values []Value
 }
@@ -73,6 +76,19 @@ const (
 	LogJSON LogFormat = "json"
 )
 
+// Agent says how hawser agent runs.
+type Agent struct {
+	Listen      string // HOST:PORT of metrics and health; never empty
+	Namespace   string // of its Lease, state and Events; never empty
+	LeaderElect bool   // off only where there is one replica
+}
+
+// Prune says how the agent deletes what retention drops.
+type Prune struct {
+	Schedule string        // when the agent sweeps, in UTC; "" for never
+	Grace    time.Duration // from a point being dropped to its being deleted; more than 0
+}
+
 // Source is what a Config is loaded from.
 type Source struct {
 	// File is the configuration file. If it is "", the file is the one that
@@ -91,22 +107,24 @@ type Source struct {
 type Rules struct {
 	PlanName func(name string) error
 	Workload func(reference string) error // such as statefulset/redis
+	// Schedule is asked about a cron expression, without its time zone.
+	Schedule func(expression string) error
 }
 
 // Load reads and validates the configuration. The error joins one *Error for
 // everything that is wrong.
 func Load(source Source) (Config, error) {
 	keys := Keys()
-	file, plans, fileErr := fromFile(keys, source)
+	file, fileErr := fromFile(keys, source)
 	environment, environmentErr := fromEnvironment(keys, source.Env)
 	flags, flagsErr := fromFlags(keys, source.Flags)
 
 	var c Config
 	errs := []error{fileErr, environmentErr, flagsErr}
-	settings := merge(defaults(keys), file, environment, flags)
+	settings := merge(defaults(keys), file.layer, environment, flags)
 	for _, k := range keys {
 		s := settings[k.Name]
-		if err := k.set(&c, s.value); err != nil {
+		if err := k.set(&c, source.Rules, s.value); err != nil {
 			errs = append(errs, &Error{Origin: s.origin, Key: k.Name, Problem: err.Error()})
 			continue
 		}
@@ -115,10 +133,14 @@ func Load(source Source) (Config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, err
 	}
-	for i, p := range plans {
+	for i, p := range file.plans {
 		p.Snapshot = effective(p.Snapshot, c.Snapshot, settings)
 		c.Plans = append(c.Plans, p.Plan)
 		c.values = append(c.values, Value{Key: fmt.Sprintf("plans[%d]", i), Value: p.Plan, Origin: p.origin})
+	}
+	for i, n := range file.notify {
+		c.Notify = append(c.Notify, n.Notify)
+		c.values = append(c.values, Value{Key: fmt.Sprintf("notify[%d]", i), Value: n.Notify, Origin: n.origin})
 	}
 	return c, nil
 }

@@ -27,6 +27,8 @@ func defaultConfig() Config {
 		Snapshot:   Snapshot{Timeout: 10 * time.Minute},
 		Kubernetes: Kubernetes{QPS: 100, Burst: 200},
 		Log:        Log{Level: slog.LevelWarn, Format: LogText},
+		Agent:      Agent{Listen: ":8080", Namespace: "hawser", LeaderElect: true},
+		Prune:      Prune{Schedule: "17 3 * * *", Grace: 24 * time.Hour},
 	}
 }
 

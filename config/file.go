@@ -29,18 +29,19 @@ func DefaultFiles(env []string) []string {
 }
 
 // fromFile reads the configuration file, if there is one.
-func fromFile(keys []Key, source Source) (layer, []plan, error) {
+func fromFile(keys []Key, source Source) (*fileReader, error) {
+	r := &fileReader{rules: source.Rules, layer: layer{}}
 	path, data, err := findFile(source)
 	if err != nil {
 		var cause *fs.PathError
 		if errors.As(err, &cause) {
 			err = cause.Err
 		}
-		return nil, nil, &Error{Origin: Origin{Source: File, Name: path}, Problem: fmt.Sprintf("cannot read the configuration file: %v", err)}
+		return r, &Error{Origin: Origin{Source: File, Name: path}, Problem: fmt.Sprintf("cannot read the configuration file: %v", err)}
 	}
-	r := &fileReader{path: path, rules: source.Rules, layer: layer{}}
+	r.path = path
 	r.read(keys, data)
-	return r.layer, r.plans, errors.Join(r.errs...)
+	return r, errors.Join(r.errs...)
 }
 
 // findFile reads the file that source names or implies. Without one it returns
@@ -64,11 +65,12 @@ func findFile(source Source) (path string, data []byte, err error) {
 
 // fileReader gathers what a file says and everything that is wrong with it.
 type fileReader struct {
-	path  string
-	rules Rules
-	layer layer
-	plans []plan
-	errs  []error
+	path   string
+	rules  Rules
+	layer  layer
+	plans  []plan
+	notify []notify
+	errs   []error
 }
 
 func (r *fileReader) origin(line int) Origin { return Origin{Source: File, Name: r.path, Line: line} }
@@ -107,7 +109,7 @@ func (r *fileReader) schema(keys []Key) schema {
 	for _, k := range keys {
 		s = append(s, field{k.Name, func(_ string, line int, node *yaml.Node) { r.setting(k, line, node) }})
 	}
-	return append(s, field{"plans", r.readPlans})
+	return append(s, field{"plans", r.readPlans}, field{"notify", r.list(wantList, r.readNotify)})
 }
 
 // setting reads the value of a key that variables and flags have too.

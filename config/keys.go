@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,7 +15,7 @@ type Key struct {
 	Default string // in the form that variables and flags use
 	Usage   string // one phrase
 	shape   shape
-	set     func(c *Config, value any) error
+	set     func(c *Config, rules Rules, value any) error
 }
 
 // Keys returns all keys, in the order in which they are listed.
@@ -40,6 +41,16 @@ func Keys() []Key {
 			scalar(logLevel, func(c *Config) *slog.Level { return &c.Log.Level })},
 		{"log.format", "text", "how to log: text or json", text,
 			scalar(logFormat, func(c *Config) *LogFormat { return &c.Log.Format })},
+		{"agent.listen", ":8080", "where the agent serves metrics and health: [HOST]:PORT", text,
+			scalar(listen, func(c *Config) *string { return &c.Agent.Listen })},
+		{"agent.namespace", "hawser", "namespace of the agent's Lease and state", text,
+			scalar(agentNamespace, func(c *Config) *string { return &c.Agent.Namespace })},
+		{"agent.leaderElect", "true", "let only one of the agents work; false if there is but one", boolean,
+			scalar(strconv.ParseBool, func(c *Config) *bool { return &c.Agent.LeaderElect })},
+		{"prune.schedule", "17 3 * * *", "when the agent deletes what retention dropped, in UTC; empty for never", text,
+			scheduled(func(c *Config) *string { return &c.Prune.Schedule })},
+		{"prune.grace", "24h", "how long a dropped point can still be restored", duration,
+			scalar(period, func(c *Config) *time.Duration { return &c.Prune.Grace })},
 	}
 }
 

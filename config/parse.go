@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -16,8 +16,8 @@ import (
 )
 
 // scalar makes the setter of a field that parse reads from one string.
-func scalar[T any](parse func(string) (T, error), field func(*Config) *T) func(*Config, any) error {
-	return func(c *Config, value any) error {
+func scalar[T any](parse func(string) (T, error), field func(*Config) *T) func(*Config, Rules, any) error {
+	return func(c *Config, _ Rules, value any) error {
 		v, err := parse(value.(string))
 		if err != nil {
 			return err
@@ -28,13 +28,22 @@ func scalar[T any](parse func(string) (T, error), field func(*Config) *T) func(*
 }
 
 // classes makes the setter of a mapping from CSI driver to class.
-func classes(field func(*Config) *map[string]string) func(*Config, any) error {
-	return func(c *Config, value any) error {
+func classes(field func(*Config) *map[string]string) func(*Config, Rules, any) error {
+	return func(c *Config, _ Rules, value any) error {
 		m := value.(map[string]string)
 		if len(m) > 0 {
 			*field(c) = m
 		}
 		return checkClasses(m)
+	}
+}
+
+// scheduled makes the setter of a cron expression, "" being none.
+func scheduled(field func(*Config) *string) func(*Config, Rules, any) error {
+	return func(c *Config, rules Rules, value any) error {
+		*field(c) = value.(string)
+		_, err := keeping(rules.Schedule)(value.(string))
+		return err
 	}
 }
 
@@ -61,16 +70,15 @@ func clusterName(s string) (string, error) {
 	return s, nil
 }
 
-func timeout(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration; write it as 90s, 10m or 1h30m", s)
+func listen(s string) (string, error) {
+	_, port, err := net.SplitHostPort(s)
+	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || strconv.FormatUint(n, 10) != port {
+		return "", fmt.Errorf("%q: want [HOST]:PORT, such as :8080 or 127.0.0.1:8080", s)
 	}
-	if d <= 0 {
-		return 0, fmt.Errorf("%q: want more than 0", s)
-	}
-	return d, nil
+	return s, nil
 }
+
+func agentNamespace(s string) (string, error) { return s, namespace(s) }
 
 func size(s string) (int64, error) {
 	q, err := resource.ParseQuantity(s)

@@ -2,7 +2,10 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/labels"
@@ -39,7 +42,10 @@ func (r *fileReader) readPlans(at string, line int, node *yaml.Node) {
 }
 
 func (r *fileReader) readPlan(at string, line int, node *yaml.Node) Plan {
-	var p Plan
+	p := Plan{
+		Timezone: "UTC", CatchUp: time.Hour, Concurrency: "forbid", Protect: "retain",
+		Include: Include{ConfigMaps: true},
+	}
 	if node.Kind != yaml.MappingNode {
 		r.fail(line, at, "want %s, found %s", wantMapping, describe(node))
 		return p
@@ -49,15 +55,32 @@ func (r *fileReader) readPlan(at string, line int, node *yaml.Node) Plan {
 	}
 	r.mapping(at, schema{
 		{"name", scalarInto(r, text, keeping(r.rules.PlanName), &p.Name)},
+		{"paused", scalarInto(r, boolean, strconv.ParseBool, &p.Paused)},
+		{"schedule", scalarInto(r, text, keeping(r.rules.Schedule), &p.Schedule)},
+		{"timezone", scalarInto(r, text, timezone, &p.Timezone)},
+		{"jitter", scalarInto(r, duration, jitter, &p.Jitter)},
+		{"catchUp", scalarInto(r, duration, catchUp, &p.CatchUp)},
+		{"rpo", scalarInto(r, duration, period, &p.RPO)},
+		{"concurrency", scalarInto(r, text, oneOf("forbid", "replace"), &p.Concurrency)},
 		{"select.namespaces", r.stringsInto(wantStrings, namespace, &p.Select.Namespaces)},
 		{"select.labels", r.selectorInto(&p.Select.Labels)},
 		{"select.workloads", r.stringsInto(wantStrings, r.rules.workload, &p.Select.Workloads)},
+		{"select.optIn", scalarInto(r, boolean, strconv.ParseBool, &p.Select.OptIn)},
 		{"snapshot.timeout", scalarInto(r, duration, timeout, &p.Snapshot.Timeout)},
 		{"snapshot.classes", r.classesInto(&p.Snapshot.Classes)},
+		{"protect", scalarInto(r, text, oneOf("retain", "audit"), &p.Protect)},
+		{"include.configMaps", scalarInto(r, boolean, strconv.ParseBool, &p.Include.ConfigMaps)},
 		{"include.secrets", scalarInto(r, boolean, strconv.ParseBool, &p.Include.Secrets)},
 		{"hooks", r.list(wantList, func(at string, line int, node *yaml.Node) {
 			p.Hooks = append(p.Hooks, r.readHook(at, line, node))
 		})},
+		{"retain.last", scalarInto(r, number, count, &p.Retain.Last)},
+		{"retain.hourly", scalarInto(r, number, count, &p.Retain.Hourly)},
+		{"retain.daily", scalarInto(r, number, count, &p.Retain.Daily)},
+		{"retain.weekly", scalarInto(r, number, count, &p.Retain.Weekly)},
+		{"retain.monthly", scalarInto(r, number, count, &p.Retain.Monthly)},
+		{"retain.yearly", scalarInto(r, number, count, &p.Retain.Yearly)},
+		{"retain.within", scalarInto(r, duration, period, &p.Retain.Within)},
 	}, node)
 	return p
 }
@@ -81,7 +104,7 @@ func (r *fileReader) readHook(at string, line int, node *yaml.Node) Hook {
 		{"post", r.stringsInto(wantCommand, anything, &h.Post)},
 		{"hold", scalarInto(r, boolean, strconv.ParseBool, &h.Hold)},
 		{"timeout", scalarInto(r, duration, timeout, &h.Timeout)},
-		{"onFailure", scalarInto(r, text, keeping(onFailure), &h.OnFailure)},
+		{"onFailure", scalarInto(r, text, oneOf("abort", "continue"), &h.OnFailure)},
 	}, node)
 	if h.Hold && !has(node, "pre") {
 		r.fail(line, at+".hold", "there is no pre command to hold")
@@ -159,11 +182,35 @@ func container(s string) error {
 	return nil
 }
 
-func onFailure(s string) error {
-	if s != "abort" && s != "continue" {
-		return fmt.Errorf("%q: want abort or continue", s)
+// oneOf makes a parser that takes nothing but these words.
+func oneOf(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("%q: want %s", s, alternatives(words))
+		}
+		return s, nil
 	}
-	return nil
+}
+
+// alternatives joins words as a sentence does: json, text or xml.
+func alternatives(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func timezone(s string) (string, error) {
+	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
+		return "", fmt.Errorf("%q: want a name of the IANA time zone database, such as Europe/Berlin or UTC", s)
+	}
+	return s, nil
+}
+
+func count(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q: want a whole number, 0 or more", s)
+	}
+	return int(n), nil
 }
 
 func anything(string) error { return nil }

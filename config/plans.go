@@ -3,17 +3,26 @@ package config
 import (
 	"encoding/json"
 	"maps"
-	"strings"
 	"time"
 )
 
-// Plan is a named policy: what to back up, and how.
+// Plan is a named policy: what to back up, when, how, and how long to keep it.
+// What the file leaves out has its default, so the words are never empty.
 type Plan struct {
-	Name     string   `json:"name"`
-	Select   Select   `json:"select"`
-	Snapshot Snapshot `json:"snapshot"` // in force: what the plan leaves open is as for all
-	Include  Include  `json:"include"`
-	Hooks    []Hook   `json:"hooks,omitempty"`
+	Name        string        `json:"name"`
+	Paused      bool          `json:"paused,omitempty"`
+	Schedule    string        `json:"schedule,omitempty"` // a cron expression; "" if it runs by hand only
+	Timezone    string        `json:"timezone"`           // a name that time.LoadLocation knows; that of Schedule and Retain
+	Jitter      time.Duration `json:"-"`                  // the most that a run is put off by; may be 0
+	CatchUp     time.Duration `json:"-"`                  // the most that a run may be late; at least a minute
+	RPO         time.Duration `json:"-"`                  // the age that the newest point should not exceed; 0 for none
+	Concurrency string        `json:"concurrency"`        // forbid or replace
+	Select      Select        `json:"select"`
+	Snapshot    Snapshot      `json:"snapshot"` // in force: what the plan leaves open is as for all
+	Protect     string        `json:"protect"`  // retain or audit
+	Include     Include       `json:"include"`
+	Hooks       []Hook        `json:"hooks,omitempty"`
+	Retain      Retain        `json:"retain,omitzero"`
 }
 
 // Select says which claims a plan takes: those that meet all of it. What is
@@ -22,11 +31,28 @@ type Select struct {
 	Namespaces []string `json:"namespaces,omitempty"`
 	Labels     string   `json:"labels,omitempty"`    // a label selector that can be parsed
 	Workloads  []string `json:"workloads,omitempty"` // KIND/NAME
+	// OptIn takes only what asks for the plan by a label; the rest is empty then.
+	OptIn bool `json:"optIn,omitempty"`
 }
 
 // Include says what a point holds besides claims, volumes and workloads.
 type Include struct {
-	Secrets bool `json:"secrets"`
+	ConfigMaps bool `json:"configMaps"` // those that the Pods use; the default
+	Secrets    bool `json:"secrets"`
+}
+
+// Retain says which points of a plan are kept: the newest Last, and the newest
+// of each of so many hours, days, weeks, months and years, and all that are
+// less than Within older than the newest. The zero value keeps all; the file
+// cannot have one that keeps none.
+type Retain struct {
+	Last    int           `json:"last,omitempty"`
+	Hourly  int           `json:"hourly,omitempty"`
+	Daily   int           `json:"daily,omitempty"`
+	Weekly  int           `json:"weekly,omitempty"`
+	Monthly int           `json:"monthly,omitempty"`
+	Yearly  int           `json:"yearly,omitempty"`
+	Within  time.Duration `json:"-"`
 }
 
 // Hook says what to run in the Pods that it selects, before and after the
@@ -46,6 +72,30 @@ type HookSelect struct {
 	Labels string `json:"labels"` // a label selector that can be parsed; never empty
 }
 
+// MarshalJSON writes the plan under the names of the file.
+func (p Plan) MarshalJSON() ([]byte, error) {
+	type fields Plan
+	return json.Marshal(struct {
+		Name     string `json:"name"` // again, so that what says when stands together
+		Paused   bool   `json:"paused,omitempty"`
+		Schedule string `json:"schedule,omitempty"`
+		Timezone string `json:"timezone"`
+		Jitter   string `json:"jitter,omitempty"`
+		CatchUp  string `json:"catchUp"`
+		RPO      string `json:"rpo,omitempty"`
+		fields
+	}{p.Name, p.Paused, p.Schedule, p.Timezone, durationText(p.Jitter), durationText(p.CatchUp), durationText(p.RPO), fields(p)})
+}
+
+// MarshalJSON writes the policy under the names of the file.
+func (r Retain) MarshalJSON() ([]byte, error) {
+	type fields Retain
+	return json.Marshal(struct {
+		fields
+		Within string `json:"within,omitempty"`
+	}{fields(r), durationText(r.Within)})
+}
+
 // MarshalJSON writes the snapshot settings under the names of the file.
 func (s Snapshot) MarshalJSON() ([]byte, error) {
 	type fields Snapshot
@@ -62,21 +112,6 @@ func (h Hook) MarshalJSON() ([]byte, error) {
 		fields
 		Timeout string `json:"timeout,omitempty"`
 	}{fields(h), durationText(h.Timeout)})
-}
-
-// durationText writes a duration as people do: 10m, not 10m0s; "" for none.
-func durationText(d time.Duration) string {
-	if d == 0 {
-		return ""
-	}
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // effective returns the snapshot settings in force for a plan that has its
