@@ -11,6 +11,7 @@ import (
 const (
 	repositoryKey  = "hawser.json"
 	clustersPrefix = "clusters/"
+	probesPrefix   = "probes/" // objects that measure the store's clock
 )
 
 var uidPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,62}$`)
@@ -50,6 +51,7 @@ type Presence struct {
 	Bundle     bool
 	Commit     bool // it was committed or abandoned
 	Tombstone  bool // it is to be removed, or was
+	Removing   bool // its removal has begun: it cannot be restored any more
 }
 
 // note adds what key proves to the presences that are gathered in seen. A key
