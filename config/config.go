@@ -2,8 +2,8 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/viper"
@@ -22,7 +22,7 @@ type Config struct {
 	Plans      []Plan   // in the order of the file
 	Notify     []Notify // in the order of the file
 
-	values []Value
+	values, flat []Value
 }
 
 // Cluster says how people call the cluster.
@@ -99,7 +99,10 @@ type Source struct {
 	Env []string
 	// Flags are the values of the flags that were given, by key.
 	Flags map[string]string
-	Rules Rules
+	// NamespaceFile tells a Pod its namespace. If it is "", the file is the one
+	// that the kubelet writes.
+	NamespaceFile string
+	Rules         Rules
 }
 
 // Rules are those of others that values must keep to: what they refuse is
@@ -121,7 +124,7 @@ func Load(source Source) (Config, error) {
 
 	var c Config
 	errs := []error{fileErr, environmentErr, flagsErr}
-	settings := merge(defaults(keys), file.layer, environment, flags)
+	settings := merge(defaults(keys), surroundings(source), file.layer, environment, flags)
 	for _, k := range keys {
 		s := settings[k.Name]
 		if err := k.set(&c, source.Rules, s.value); err != nil {
@@ -133,14 +136,17 @@ func Load(source Source) (Config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, err
 	}
-	for i, p := range file.plans {
+	for i := range file.plans {
+		p := &file.plans[i]
 		p.Snapshot = effective(p.Snapshot, c.Snapshot, settings)
-		c.Plans = append(c.Plans, p.Plan)
-		c.values = append(c.values, Value{Key: fmt.Sprintf("plans[%d]", i), Value: p.Plan, Origin: p.origin})
 	}
-	for i, n := range file.notify {
-		c.Notify = append(c.Notify, n.Notify)
-		c.values = append(c.values, Value{Key: fmt.Sprintf("notify[%d]", i), Value: n.Notify, Origin: n.origin})
+	c.Plans, c.Notify = file.plans, file.notify
+	c.flat = append(slices.Clone(c.values), file.flatten("", file.lists(), settings)...)
+	for i, p := range c.Plans {
+		c.values = append(c.values, file.item("plans", i, p))
+	}
+	for i, n := range c.Notify {
+		c.values = append(c.values, file.item("notify", i, n))
 	}
 	return c, nil
 }
@@ -152,19 +158,25 @@ type setting struct {
 	origin Origin
 }
 
+// overrides reports whether a setting wins over whatever the file says.
+func (s setting) overrides() bool {
+	return s.origin.Source == Environment || s.origin.Source == Flag
+}
+
 // layer holds the settings of one source by key.
 type layer map[string]setting
 
-// merge picks the setting of each key from the strongest layer that has one.
+// merge picks the setting of each key from the strongest layer that has one,
+// the last being the strongest.
 // viper folds the case of keys also inside of values and splits them at its
 // delimiter, so it sees opaque settings under whole, known keys only.
-func merge(defaults, file, environment, flags layer) layer {
+func merge(defaults layer, stronger ...layer) layer {
 	v := viper.NewWithOptions(viper.KeyDelimiter("\x00"))
 	for name, s := range defaults {
 		v.SetDefault(name, s)
 	}
-	for _, stronger := range []layer{file, environment, flags} {
-		for name, s := range stronger {
+	for _, l := range stronger {
+		for name, s := range l {
 			v.Set(name, s)
 		}
 	}

@@ -2,12 +2,14 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,7 +32,7 @@ func DefaultFiles(env []string) []string {
 
 // fromFile reads the configuration file, if there is one.
 func fromFile(keys []Key, source Source) (*fileReader, error) {
-	r := &fileReader{rules: source.Rules, layer: layer{}}
+	r := &fileReader{rules: source.Rules, layer: layer{}, lines: map[string]int{}}
 	path, data, err := findFile(source)
 	if err != nil {
 		var cause *fs.PathError
@@ -41,7 +43,12 @@ func fromFile(keys []Key, source Source) (*fileReader, error) {
 	}
 	r.path = path
 	r.read(keys, data)
-	return r, errors.Join(r.errs...)
+	slices.SortStableFunc(r.errs, func(a, b *Error) int { return cmp.Compare(a.Origin.Line, b.Origin.Line) })
+	var errs []error
+	for _, err := range r.errs {
+		errs = append(errs, err)
+	}
+	return r, errors.Join(errs...)
 }
 
 // findFile reads the file that source names or implies. Without one it returns
@@ -68,9 +75,10 @@ type fileReader struct {
 	path   string
 	rules  Rules
 	layer  layer
-	plans  []plan
-	notify []notify
-	errs   []error
+	lines  map[string]int // where each key is, by its path
+	plans  []Plan
+	notify []Notify
+	errs   []*Error
 }
 
 func (r *fileReader) origin(line int) Origin { return Origin{Source: File, Name: r.path, Line: line} }
@@ -85,7 +93,7 @@ func (r *fileReader) read(keys []Key, data []byte) {
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return
 	} else if err != nil {
-		r.fail(0, "", "not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		r.fail(0, "", "not YAML: %s%s", strings.TrimPrefix(err.Error(), "yaml: "), quotesHint(data))
 		return
 	}
 	var second yaml.Node
@@ -103,13 +111,28 @@ func (r *fileReader) read(keys []Key, data []byte) {
 	}
 }
 
+// bareSchedule is a cron expression that YAML does not take for a string: a
+// leading * is an alias, and a leading @ is reserved.
+var bareSchedule = regexp.MustCompile(`^[^#]*\bschedule:\s*[*@]`)
+
+// quotesHint says what is probably wrong with data that is not YAML, or "".
+func quotesHint(data []byte) string {
+	for i, line := range strings.Split(string(data), "\n") {
+		if bareSchedule.MatchString(line) {
+			return fmt.Sprintf("; the schedule in line %d needs quotes, since it begins with * or @", i+1)
+		}
+	}
+	return ""
+}
+
 // schema is that of the whole file.
 func (r *fileReader) schema(keys []Key) schema {
 	var s schema
 	for _, k := range keys {
-		s = append(s, field{k.Name, func(_ string, line int, node *yaml.Node) { r.setting(k, line, node) }})
+		read := func(_ string, line int, node *yaml.Node) { r.setting(k, line, node) }
+		s = append(s, field{k.Name, k.Usage, slot{read: read}})
 	}
-	return append(s, field{"plans", r.readPlans}, field{"notify", r.list(wantList, r.readNotify)})
+	return append(s, r.lists()...)
 }
 
 // setting reads the value of a key that variables and flags have too.

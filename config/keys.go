@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -46,7 +45,7 @@ func Keys() []Key {
 		{"agent.namespace", "hawser", "namespace of the agent's Lease and state", text,
 			scalar(agentNamespace, func(c *Config) *string { return &c.Agent.Namespace })},
 		{"agent.leaderElect", "true", "let only one of the agents work; false if there is but one", boolean,
-			scalar(strconv.ParseBool, func(c *Config) *bool { return &c.Agent.LeaderElect })},
+			scalar(truth, func(c *Config) *bool { return &c.Agent.LeaderElect })},
 		{"prune.schedule", "17 3 * * *", "when the agent deletes what retention dropped, in UTC; empty for never", text,
 			scheduled(func(c *Config) *string { return &c.Prune.Schedule })},
 		{"prune.grace", "24h", "how long a dropped point can still be restored", duration,

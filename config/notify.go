@@ -2,10 +2,16 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
+
+// occasions are what a webhook can be told.
+var occasions = []string{"failure", "recovery", "rpo"}
 
 // Notify is a webhook that is told how plans fare.
 type Notify struct {
@@ -33,42 +39,43 @@ func (u WebhookURL) String() string {
 // MarshalText returns what String returns.
 func (u WebhookURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// notify is a Notify as the file has it.
-type notify struct {
-	Notify
-	origin Origin
+// newNotify is one of which the file says nothing.
+func newNotify() Notify {
+	return Notify{Format: "json", On: slices.Clone(occasions)}
 }
 
-func (r *fileReader) readNotify(at string, line int, node *yaml.Node) {
-	var n Notify
-	if node.Kind != yaml.MappingNode {
-		r.fail(line, at, "want %s, found %s", wantMapping, describe(node))
-		return
+func (r *fileReader) notifySchema(n *Notify) schema {
+	return schema{
+		{"url", "where to send it: https://host/path; required", scalarInto(r, text, webhookURL, &n.URL)},
+		{"format", "json or slack", scalarInto(r, text, oneOf("json", "slack"), &n.Format)},
+		{"on", "when: list of failure, recovery, rpo", r.stringsInto(wantStrings, occasion, &n.On)},
 	}
+}
+
+// checkNotify checks what concerns more than one key.
+func (r *fileReader) checkNotify(at string, line int, node *yaml.Node, n *Notify) {
 	if !has(node, "url") {
-		r.fail(line, at+".url", "missing; say where to send it")
+		r.fail(line, at+".url", "missing; say where to send it, such as https://hooks.example.com/x")
 	}
-	n.Format = "json"
-	r.mapping(at, schema{
-		{"url", scalarInto(r, text, webhookURL, &n.URL)},
-		{"format", scalarInto(r, text, oneOf("json", "slack"), &n.Format)},
-		{"on", r.stringsInto(wantStrings, occasion, &n.On)},
-	}, node)
-	if !has(node, "on") {
-		n.On = []string{"failure", "recovery", "rpo"}
+	if len(n.On) == 0 {
+		r.fail(r.lines[at+".on"], at+".on", "want at least one of %s; leave the key out for all", strings.Join(occasions, ", "))
 	}
-	r.notify = append(r.notify, notify{Notify: n, origin: r.origin(line)})
+	for i, word := range n.On {
+		if slices.Index(n.On, word) < i {
+			r.fail(r.lines[fmt.Sprintf("%s.on[%d]", at, i)], fmt.Sprintf("%s.on[%d]", at, i), "%q is given twice", word)
+		}
+	}
 }
 
 func occasion(s string) error {
-	_, err := oneOf("failure", "recovery", "rpo")(s)
+	_, err := oneOf(occasions...)(s)
 	return err
 }
 
 // webhookURL checks the form of a URL, which no message may quote.
 func webhookURL(s string) (WebhookURL, error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
 		return "", errors.New("want https://host/path or http://host/path")
 	}
 	return WebhookURL(s), nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -42,7 +43,7 @@ func classes(field func(*Config) *map[string]string) func(*Config, Rules, any) e
 func scheduled(field func(*Config) *string) func(*Config, Rules, any) error {
 	return func(c *Config, rules Rules, value any) error {
 		*field(c) = value.(string)
-		_, err := keeping(rules.Schedule)(value.(string))
+		_, err := keeping(fieldByField(rules.Schedule))(value.(string))
 		return err
 	}
 }
@@ -130,3 +131,75 @@ func logFormat(s string) (LogFormat, error) {
 	}
 	return "", fmt.Errorf("%q: want text or json", s)
 }
+
+// keeping makes a parser of a check. An empty text is that of a key left out.
+func keeping(check func(string) error) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if s == "" || check == nil {
+			return s, nil
+		}
+		return s, check(s)
+	}
+}
+
+// oneOf makes a parser that takes nothing but these words.
+func oneOf(words ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(words, s) {
+			return "", fmt.Errorf("%q: want %s", s, alternatives(words))
+		}
+		return s, nil
+	}
+}
+
+// alternatives joins words as a sentence does: json, text or xml.
+func alternatives(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func timezone(s string) (string, error) {
+	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
+		return "", fmt.Errorf("%q is not a time zone; want a name of the IANA database, such as Europe/Berlin or UTC", s)
+	}
+	return s, nil
+}
+
+func truth(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%q: want true or false", s)
+	}
+	return b, nil
+}
+
+func count(s string) (int, error) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q: want a whole number, 0 or more", s)
+	}
+	return int(n), nil
+}
+
+func (r Rules) workload(reference string) error {
+	if r.Workload == nil {
+		return nil
+	}
+	return r.Workload(reference)
+}
+
+func namespace(s string) error {
+	if len(validation.IsDNS1123Label(s)) > 0 {
+		return fmt.Errorf("%q is not the name of a namespace", s)
+	}
+	return nil
+}
+
+func container(s string) error {
+	if len(validation.IsDNS1123Label(s)) > 0 {
+		return fmt.Errorf("%q is not the name of a container", s)
+	}
+	return nil
+}
+
+func anything(string) error { return nil }

@@ -1,22 +1,12 @@
 package config
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/validation"
 )
-
-// plan is a Plan as the file has it.
-type plan struct {
-	Plan
-	origin Origin
-}
 
 const (
 	wantList     = "a list"
@@ -26,191 +16,100 @@ const (
 	wantSelector = "labels such as tier=database or {tier: database}"
 )
 
-// readPlans reads the list of plans.
-func (r *fileReader) readPlans(at string, line int, node *yaml.Node) {
-	r.list(wantList, func(at string, line int, node *yaml.Node) {
-		r.plans = append(r.plans, plan{Plan: r.readPlan(at, line, node), origin: r.origin(line)})
-	})(at, line, node)
-	first := map[string]int{}
-	for i, p := range r.plans {
-		if j, twice := first[p.Name]; twice && p.Name != "" {
-			r.fail(p.origin.Line, fmt.Sprintf("%s[%d].name", at, i), "%q is the name of %s[%d] too", p.Name, at, j)
-			continue
-		}
-		first[p.Name] = i
+// lists is the schema of what stands in the file alone.
+func (r *fileReader) lists() schema {
+	return schema{
+		{"plans", "what to back up, when, and how long to keep it", itemsInto(r, &r.plans, newPlan, r.planSchema, r.checkPlan)},
+		{"notify", "whom to tell how plans fare", itemsInto(r, &r.notify, newNotify, r.notifySchema, r.checkNotify)},
 	}
 }
 
-func (r *fileReader) readPlan(at string, line int, node *yaml.Node) Plan {
-	p := Plan{
+// newPlan is a plan of which the file says nothing.
+func newPlan() Plan {
+	return Plan{
 		Timezone: "UTC", CatchUp: time.Hour, Concurrency: "forbid", Protect: "retain",
 		Include: Include{ConfigMaps: true},
 	}
-	if node.Kind != yaml.MappingNode {
-		r.fail(line, at, "want %s, found %s", wantMapping, describe(node))
-		return p
-	}
-	if !has(node, "name") {
-		r.fail(line, at+".name", "missing; every plan has a name")
-	}
-	r.mapping(at, schema{
-		{"name", scalarInto(r, text, keeping(r.rules.PlanName), &p.Name)},
-		{"paused", scalarInto(r, boolean, strconv.ParseBool, &p.Paused)},
-		{"schedule", scalarInto(r, text, keeping(r.rules.Schedule), &p.Schedule)},
-		{"timezone", scalarInto(r, text, timezone, &p.Timezone)},
-		{"jitter", scalarInto(r, duration, jitter, &p.Jitter)},
-		{"catchUp", scalarInto(r, duration, catchUp, &p.CatchUp)},
-		{"rpo", scalarInto(r, duration, period, &p.RPO)},
-		{"concurrency", scalarInto(r, text, oneOf("forbid", "replace"), &p.Concurrency)},
-		{"select.namespaces", r.stringsInto(wantStrings, namespace, &p.Select.Namespaces)},
-		{"select.labels", r.selectorInto(&p.Select.Labels)},
-		{"select.workloads", r.stringsInto(wantStrings, r.rules.workload, &p.Select.Workloads)},
-		{"select.optIn", scalarInto(r, boolean, strconv.ParseBool, &p.Select.OptIn)},
-		{"snapshot.timeout", scalarInto(r, duration, timeout, &p.Snapshot.Timeout)},
-		{"snapshot.classes", r.classesInto(&p.Snapshot.Classes)},
-		{"protect", scalarInto(r, text, oneOf("retain", "audit"), &p.Protect)},
-		{"include.configMaps", scalarInto(r, boolean, strconv.ParseBool, &p.Include.ConfigMaps)},
-		{"include.secrets", scalarInto(r, boolean, strconv.ParseBool, &p.Include.Secrets)},
-		{"hooks", r.list(wantList, func(at string, line int, node *yaml.Node) {
-			p.Hooks = append(p.Hooks, r.readHook(at, line, node))
-		})},
-		{"retain.last", scalarInto(r, number, count, &p.Retain.Last)},
-		{"retain.hourly", scalarInto(r, number, count, &p.Retain.Hourly)},
-		{"retain.daily", scalarInto(r, number, count, &p.Retain.Daily)},
-		{"retain.weekly", scalarInto(r, number, count, &p.Retain.Weekly)},
-		{"retain.monthly", scalarInto(r, number, count, &p.Retain.Monthly)},
-		{"retain.yearly", scalarInto(r, number, count, &p.Retain.Yearly)},
-		{"retain.within", scalarInto(r, duration, period, &p.Retain.Within)},
-	}, node)
-	return p
 }
 
-func (r *fileReader) readHook(at string, line int, node *yaml.Node) Hook {
-	var h Hook
-	if node.Kind != yaml.MappingNode {
-		r.fail(line, at, "want %s, found %s", wantMapping, describe(node))
-		return h
+func (r *fileReader) planSchema(p *Plan) schema {
+	return schema{
+		{"name", "what backup --plan calls it; required", scalarInto(r, text, keeping(r.rules.PlanName), &p.Name)},
+		{"paused", "let the agent leave it alone", r.boolInto(&p.Paused)},
+		{"schedule", "when to run: five fields of cron, or @daily and its like; by hand only if left out", scalarInto(r, text, keeping(fieldByField(r.rules.Schedule)), &p.Schedule)},
+		{"timezone", "whose clock schedule and retain go by", scalarInto(r, text, timezone, &p.Timezone)},
+		{"jitter", "the most to put a run off by, so that not all begin at once", scalarInto(r, duration, jitter, &p.Jitter)},
+		{"catchUp", "how late a run that was missed is still made", scalarInto(r, duration, catchUp, &p.CatchUp)},
+		{"rpo", "how old the newest point of a claim may become", scalarInto(r, duration, period, &p.RPO)},
+		{"concurrency", "of a run that is due while one is under way: forbid or replace", scalarInto(r, text, oneOf("forbid", "replace"), &p.Concurrency)},
+		{"select.namespaces", "list of namespaces; all if left out", r.stringsInto(wantStrings, namespace, &p.Select.Namespaces)},
+		{"select.labels", "claims that match, or whose workload does", r.selectorInto(&p.Select.Labels)},
+		{"select.workloads", "list of KIND/NAME", r.stringsInto(wantStrings, r.rules.workload, &p.Select.Workloads)},
+		{"select.optIn", "only what is labelled hawser.dev/plan=NAME, which is taken besides in any case", r.boolInto(&p.Select.OptIn)},
+		{"snapshot.timeout", "in place of that for all plans", scalarInto(r, duration, timeout, &p.Snapshot.Timeout)},
+		{"snapshot.classes", "in place of those for all plans", r.classesInto(&p.Snapshot.Classes)},
+		{"protect", "make the volumes Retain (retain), or only say which are not (audit)", scalarInto(r, text, oneOf("retain", "audit"), &p.Protect)},
+		{"include.configMaps", "also keep the ConfigMaps that the Pods use", r.boolInto(&p.Include.ConfigMaps)},
+		{"include.secrets", "also keep the Secrets that the Pods use", r.boolInto(&p.Include.Secrets)},
+		{"hooks", "commands to run in Pods around the snapshots", itemsInto(r, &p.Hooks, func() Hook { return Hook{} }, r.hookSchema, r.checkHook)},
+		{"retain.last", "how many of the newest points to keep; all of them without retain", r.countInto(&p.Retain.Last)},
+		{"retain.hourly", "of how many hours to keep the newest point", r.countInto(&p.Retain.Hourly)},
+		{"retain.daily", "of how many days", r.countInto(&p.Retain.Daily)},
+		{"retain.weekly", "of how many weeks", r.countInto(&p.Retain.Weekly)},
+		{"retain.monthly", "of how many months", r.countInto(&p.Retain.Monthly)},
+		{"retain.yearly", "of how many years", r.countInto(&p.Retain.Yearly)},
+		{"retain.within", "keep all that are less older than the newest", scalarInto(r, duration, period, &p.Retain.Within)},
 	}
+}
+
+// checkPlan checks what concerns more than one key of a plan.
+func (r *fileReader) checkPlan(at string, line int, node *yaml.Node, p *Plan) {
+	same := func(other Plan) bool { return other.Name == p.Name }
+	if !has(node, "name") {
+		r.fail(line, at+".name", "missing; every plan has a name")
+	} else if i := slices.IndexFunc(r.plans, same); i >= 0 && p.Name != "" {
+		r.fail(r.lines[at+".name"], at+".name", "%q is the name of plans[%d] too", p.Name, i)
+	}
+	if p.Select.OptIn {
+		for _, key := range []string{"namespaces", "labels", "workloads"} {
+			if has(node, "select", key) {
+				r.fail(r.lines[at+".select."+key], at+".select."+key, "select.optIn takes only what is labelled hawser.dev/plan=%s; leave out one or the other", p.Name)
+			}
+		}
+	}
+	if line, given := r.lines[at+".retain"]; given && p.Retain == (Retain{}) && !r.failed(at+".retain") {
+		r.fail(line, at+".retain", "keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all")
+	}
+}
+
+func (r *fileReader) hookSchema(h *Hook) schema {
+	return schema{
+		{"select.labels", "which Pods; required", r.selectorInto(&h.Select.Labels)},
+		{"container", "which container; the Pod's default if left out", scalarInto(r, text, keeping(container), &h.Container)},
+		{"pre", "command before the snapshots, as a list of strings", r.stringsInto(wantCommand, anything, &h.Pre)},
+		{"post", "command as soon as they are cut", r.stringsInto(wantCommand, anything, &h.Post)},
+		{"hold", "keep pre running until the snapshots are cut", r.boolInto(&h.Hold)},
+		{"timeout", "of each command; 30s if left out", scalarInto(r, duration, timeout, &h.Timeout)},
+		{"onFailure", "of pre: abort or continue; abort if left out", scalarInto(r, text, oneOf("abort", "continue"), &h.OnFailure)},
+	}
+}
+
+// checkHook checks what concerns more than one key of a hook.
+func (r *fileReader) checkHook(at string, line int, node *yaml.Node, h *Hook) {
 	if !has(node, "select", "labels") {
 		r.fail(line, at+".select.labels", "missing; say which Pods the hook is for, by %s", wantSelector)
 	}
 	if !has(node, "pre") && !has(node, "post") {
 		r.fail(line, at, "want pre, post or both: %s", wantCommand)
 	}
-	r.mapping(at, schema{
-		{"select.labels", r.selectorInto(&h.Select.Labels)},
-		{"container", scalarInto(r, text, keeping(container), &h.Container)},
-		{"pre", r.stringsInto(wantCommand, anything, &h.Pre)},
-		{"post", r.stringsInto(wantCommand, anything, &h.Post)},
-		{"hold", scalarInto(r, boolean, strconv.ParseBool, &h.Hold)},
-		{"timeout", scalarInto(r, duration, timeout, &h.Timeout)},
-		{"onFailure", scalarInto(r, text, oneOf("abort", "continue"), &h.OnFailure)},
-	}, node)
 	if h.Hold && !has(node, "pre") {
 		r.fail(line, at+".hold", "there is no pre command to hold")
 	}
-	return h
 }
 
-// selectorInto makes the reader of a label selector: one as kubectl takes it,
-// or a mapping of labels that must all be there.
-func (r *fileReader) selectorInto(into *string) reader {
-	return func(at string, line int, node *yaml.Node) {
-		var selector labels.Selector
-		var err error
-		switch {
-		case node.Kind == yaml.MappingNode:
-			selector, err = labels.ValidatedSelectorFromSet(r.strings(at, node))
-		case node.Kind == yaml.ScalarNode && node.ShortTag() == "!!str":
-			selector, err = labels.Parse(node.Value)
-		default:
-			r.fail(line, at, "want %s, found %s", wantSelector, describe(node))
-			return
-		}
-		if err != nil {
-			r.fail(line, at, "want %s: %v", wantSelector, err)
-			return
-		}
-		*into = selector.String()
-	}
+// failed reports whether something at a path, or below it, is wrong.
+func (r *fileReader) failed(at string) bool {
+	return slices.ContainsFunc(r.errs, func(err *Error) bool {
+		return err.Key == at || strings.HasPrefix(err.Key, at+".") || strings.HasPrefix(err.Key, at+"[")
+	})
 }
-
-// classesInto makes the reader of a mapping from CSI driver to class.
-func (r *fileReader) classesInto(into *map[string]string) reader {
-	return func(at string, line int, node *yaml.Node) {
-		if node.Kind != yaml.MappingNode {
-			r.fail(line, at, "want %s, found %s", wantMapping, describe(node))
-			return
-		}
-		m := r.strings(at, node)
-		if err := checkClasses(m); err != nil {
-			r.fail(line, at, "%v", err)
-			return
-		}
-		*into = m
-	}
-}
-
-// keeping makes a parser of a check. An empty text is that of a key left out.
-func keeping(check func(string) error) func(string) (string, error) {
-	return func(s string) (string, error) {
-		if s == "" || check == nil {
-			return s, nil
-		}
-		return s, check(s)
-	}
-}
-
-func (r Rules) workload(reference string) error {
-	if r.Workload == nil {
-		return nil
-	}
-	return r.Workload(reference)
-}
-
-func namespace(s string) error {
-	if len(validation.IsDNS1123Label(s)) > 0 {
-		return fmt.Errorf("%q is not the name of a namespace", s)
-	}
-	return nil
-}
-
-func container(s string) error {
-	if len(validation.IsDNS1123Label(s)) > 0 {
-		return fmt.Errorf("%q is not the name of a container", s)
-	}
-	return nil
-}
-
-// oneOf makes a parser that takes nothing but these words.
-func oneOf(words ...string) func(string) (string, error) {
-	return func(s string) (string, error) {
-		if !slices.Contains(words, s) {
-			return "", fmt.Errorf("%q: want %s", s, alternatives(words))
-		}
-		return s, nil
-	}
-}
-
-// alternatives joins words as a sentence does: json, text or xml.
-func alternatives(words []string) string {
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
-}
-
-func timezone(s string) (string, error) {
-	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
-		return "", fmt.Errorf("%q: want a name of the IANA time zone database, such as Europe/Berlin or UTC", s)
-	}
-	return s, nil
-}
-
-func count(s string) (int, error) {
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%q: want a whole number, 0 or more", s)
-	}
-	return int(n), nil
-}
-
-func anything(string) error { return nil }

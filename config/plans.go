@@ -118,14 +118,10 @@ func (h Hook) MarshalJSON() ([]byte, error) {
 // own. The plan's win over those that the file has for all plans; variables
 // and flags win over the file, as everywhere.
 func effective(own, all Snapshot, settings layer) Snapshot {
-	overridden := func(key string) bool {
-		source := settings[key].origin.Source
-		return source == Environment || source == Flag
-	}
-	if own.Timeout == 0 || overridden("snapshot.timeout") {
+	if own.Timeout == 0 || settings["snapshot.timeout"].overrides() {
 		own.Timeout = all.Timeout
 	}
-	if len(own.Classes) == 0 || overridden("snapshot.classes") {
+	if len(own.Classes) == 0 || settings["snapshot.classes"].overrides() {
 		own.Classes = all.Classes
 		return own
 	}

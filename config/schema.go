@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -12,10 +11,18 @@ import (
 // in another has a dot: select.labels.
 type schema []field
 
-// field is one key and how its value is read.
+// field is one key.
 type field struct {
-	name string
-	read reader
+	name  string
+	usage string // one phrase
+	slot
+}
+
+// slot is where the value of a key goes.
+type slot struct {
+	read  reader
+	value func() any                        // what is there now
+	items func() (all []schema, one schema) // of a list of mappings; else nil
 }
 
 // reader reads the value of the key at a path, such as plans[0].name. The line
@@ -81,10 +88,12 @@ func (r *fileReader) entry(at string, s schema, name string, line int, value *ya
 		r.unknown(at, s, name, line)
 	case isNull(value):
 	case known:
+		r.lines[join(at, name)] = line
 		f.read(join(at, name), line, value)
 	case value.Kind != yaml.MappingNode:
 		r.fail(line, join(at, name), "want a mapping, found %s", describe(value))
 	default:
+		r.lines[join(at, name)] = line
 		r.section(at, s, name, value)
 	}
 }
@@ -106,44 +115,6 @@ func join(path, name string) string {
 		return name
 	}
 	return path + "." + name
-}
-
-// scalarInto makes the reader of a value that is one scalar.
-func scalarInto[T any](r *fileReader, s shape, parse func(string) (T, error), into *T) reader {
-	return func(at string, line int, node *yaml.Node) {
-		if node.Kind != yaml.ScalarNode || !slices.Contains(s.tags, node.ShortTag()) {
-			r.fail(line, at, "want %s, found %s", s.want, describe(node))
-			return
-		}
-		value, err := parse(node.Value)
-		if err != nil {
-			r.fail(line, at, "%v", err)
-			return
-		}
-		*into = value
-	}
-}
-
-// list makes the reader of a list, each item of which is read by item.
-func (r *fileReader) list(want string, item reader) reader {
-	return func(at string, line int, node *yaml.Node) {
-		if node.Kind != yaml.SequenceNode {
-			r.fail(line, at, "want %s, found %s", want, describe(node))
-			return
-		}
-		for i, value := range node.Content {
-			item(fmt.Sprintf("%s[%d]", at, i), value.Line, resolve(value))
-		}
-	}
-}
-
-// stringsInto makes the reader of a list of strings.
-func (r *fileReader) stringsInto(want string, check func(string) error, into *[]string) reader {
-	return r.list(want, func(at string, line int, node *yaml.Node) {
-		var item string
-		scalarInto(r, text, func(s string) (string, error) { return s, check(s) }, &item)(at, line, node)
-		*into = append(*into, item)
-	})
 }
 
 func resolve(node *yaml.Node) *yaml.Node {
@@ -169,26 +140,4 @@ func has(node *yaml.Node, path ...string) bool {
 		}
 	}
 	return false
-}
-
-// describe names what a value is, and never the value: it may be a secret in
-// the wrong place.
-func describe(node *yaml.Node) string {
-	switch node.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	}
-	switch node.ShortTag() {
-	case "!!int", "!!float":
-		return "a number"
-	case "!!bool":
-		return "a boolean"
-	case "!!null":
-		return "nothing"
-	case "!!str":
-		return "a string"
-	}
-	return "another type"
 }

@@ -35,16 +35,17 @@ func (o Origin) String() string {
 	return o.Name
 }
 
-// Value is one effective value. Value.Value is a string, or a
-// map[string]string for a mapping, as it was written, without secrets; or a
-// Plan.
+// Value is one effective value, without secrets. Value.Value is a string, or a
+// map[string]string for a mapping, as it was written. In Values it is also a
+// Plan or a Notify, and in Flat a string, bool, int or []string of theirs.
 type Value struct {
 	Key    string `json:"key"`
 	Value  any    `json:"value"`
 	Origin Origin `json:"origin"`
 }
 
-// Values lists the effective values of all keys, and then the plans.
+// Values lists the effective values of all keys, and then the plans and the
+// webhooks.
 func (c Config) Values() []Value { return c.values }
 
 // Error is one thing that is wrong with the configuration.
