@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"hawser.dev/hawser/backup"
+)
+
+// Options say how an agent works. Those that are not said to be optional are
+// required.
+type Options struct {
+	Runner     *backup.Runner // its field Agent is the identity of this process
+	Kubernetes kubernetes.Interface
+	Namespace  string // of the Lease and the state
+	Alone      bool   // there is no other agent: lead without an election
+	Keeper     Keeper // prunes; nil if this agent does not
+	KeepAt     Schedule
+	Watchman   Watchman // knows how claims stand; nil for none
+	Observer   Observer
+	Clock      clock.WithTicker // nil is the real one
+	Log        *slog.Logger
+}
+
+// Keeper deletes what retention drops, and what nothing names.
+type Keeper interface {
+	// Keep prunes the points of these plans; sweep says whether to look for
+	// snapshots that nothing names as well.
+	Keep(ctx context.Context, plans []Plan, sweep bool) ([]Pruning, *Sweep)
+}
+
+// Watchman tells how the claims of the cluster stand.
+type Watchman interface {
+	Look(ctx context.Context, plans []Plan) ([]ClaimState, error)
+}
+
+// Agent runs plans on their schedules. Of several agents of a cluster one
+// leads, and runs; the others wait.
+type Agent struct {
+	Options
+	changed chan struct{} // there are other plans; of capacity 1
+
+	mu     sync.Mutex
+	plans  []Plan
+	status Status
+}
+
+// Status is what the health checks rest on.
+type Status struct {
+	Leading bool
+	// Working: the plans are being run, or wait for their time. A leader that
+	// cannot reach the cluster or the store is not working.
+	Working bool
+	Problem string    // why a leader is not working; "" if it is
+	Seen    time.Time // when the loop came round last; it does once a minute
+}
+
+// New makes an agent that runs no plans yet.
+func New(options Options) *Agent {
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	if options.Observer == nil {
+		options.Observer = Blind{}
+	}
+	a := &Agent{Options: options, changed: make(chan struct{}, 1)}
+	a.status.Seen = options.Clock.Now()
+	return a
+}
+
+// SetPlans puts other plans into force. It may be called at any time.
+func (a *Agent) SetPlans(plans []Plan) {
+	a.mu.Lock()
+	a.plans = plans
+	a.mu.Unlock()
+	a.Observer.InForce(plans)
+	select {
+	case a.changed <- struct{}{}:
+	default: // it is still to be noticed
+	}
+}
+
+func (a *Agent) currentPlans() []Plan {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.plans
+}
+
+// Status tells how the agent is.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.status
+}
+
+func (a *Agent) note(change func(*Status)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.status)
+	a.status.Seen = a.Clock.Now()
+}
+
+// Run runs the plans until ctx ends, and then waits for the runs under way to
+// give up. It returns nil if ctx ended.
+func (a *Agent) Run(ctx context.Context) error {
+	leading := func(now bool) {
+		a.note(func(s *Status) { *s = Status{Leading: now} })
+		a.Observer.Leading(now)
+	}
+	var err error
+	if a.Alone {
+		leading(true)
+		err = a.lead(ctx)
+		leading(false)
+	} else {
+		e := &elector{
+			leases: a.Kubernetes.CoordinationV1().Leases(a.Namespace), identity: a.Runner.Agent,
+			clock: a.Clock, log: a.Log, leading: leading,
+			alive: func() { a.note(func(*Status) {}) },
+		}
+		err = e.run(ctx, a.lead)
+	}
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Cause(ctx))) {
+		return nil
+	}
+	return err
+}
