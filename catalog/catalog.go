@@ -109,7 +109,9 @@ func (c *Catalog) Survey(ctx context.Context, clusterUID string) ([]Presence, er
 	}
 	survey := make([]Presence, 0, len(seen))
 	for _, p := range seen {
-		survey = append(survey, *p)
+		if p.Removing = p.Removing && p.Tombstone; *p != (Presence{ClusterUID: p.ClusterUID, Point: p.Point}) {
+			survey = append(survey, *p)
+		}
 	}
 	slices.SortFunc(survey, func(a, b Presence) int {
 		if n := strings.Compare(string(a.Point), string(b.Point)); n != 0 {
@@ -124,17 +126,19 @@ func (c *Catalog) Survey(ctx context.Context, clusterUID string) ([]Presence, er
 type Entry struct {
 	ClusterUID string
 	Point      PointID
+	SHA256     string // of the commit's object, hex; "" if it could not be read at all
 	Commit     Commit // the zero value if Err is not nil
 	Err        error  // why the commit cannot be read
 }
 
 // Entries reads the commits of the points in survey that have one, in order,
 // abandoned runs included. A commit that cannot be read is an entry with an
-// error, so that one bad object does not hide the others.
+// error, so that one bad object does not hide the others. Points whose removal
+// has begun, or was done since the survey, are left out.
 func (c *Catalog) Entries(ctx context.Context, survey []Presence) ([]Entry, error) {
 	entries := make([]Entry, 0, len(survey))
 	for _, p := range survey {
-		if p.Commit {
+		if p.Commit && !p.Removing {
 			entries = append(entries, Entry{ClusterUID: p.ClusterUID, Point: p.Point})
 		}
 	}
@@ -143,41 +147,46 @@ func (c *Catalog) Entries(ctx context.Context, survey []Presence) ([]Entry, erro
 	for i := range entries {
 		group.Go(func() error {
 			e := &entries[i]
-			e.Commit, e.Err = c.commit(gctx, e.ClusterUID, e.Point)
+			e.Commit, e.SHA256, e.Err = c.commit(gctx, e.ClusterUID, e.Point)
 			return gctx.Err()
 		})
 	}
-	return entries, group.Wait()
+	err := group.Wait()
+	return slices.DeleteFunc(entries, func(e Entry) bool { return errors.Is(e.Err, ErrPruned) }), err
 }
 
 // ReadCommit reads and checks the commit of one point, which may be an abandoned
-// run's. It fails with ErrNoPoint if there is none. It costs one read.
+// run's. It fails with ErrNoPoint if there is none, and with ErrPruned too if it
+// was removed. It costs one read.
 func (c *Catalog) ReadCommit(ctx context.Context, p Presence) (Commit, error) {
-	return c.commit(ctx, p.ClusterUID, p.Point)
+	commit, _, err := c.commit(ctx, p.ClusterUID, p.Point)
+	return commit, err
 }
 
-// commit reads and checks one commit.
-func (c *Catalog) commit(ctx context.Context, clusterUID string, id PointID) (Commit, error) {
+// commit reads and checks one commit, and digests its object.
+func (c *Catalog) commit(ctx context.Context, clusterUID string, id PointID) (Commit, string, error) {
 	data, err := c.bucket.Get(ctx, commitKey(clusterUID, id), commitLimit)
 	if errors.Is(err, ErrNotExist) {
-		return Commit{}, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+		return Commit{}, "", c.gone(ctx, clusterUID, id)
 	}
 	if err != nil {
-		return Commit{}, fmt.Errorf("read commit of point %s: %w", id, err)
+		return Commit{}, "", fmt.Errorf("read commit of point %s: %w", id, err)
 	}
+	sum := digest(data)
 	commit, err := DecodeCommit(data)
 	if err != nil {
-		return Commit{}, fmt.Errorf("commit of point %s: %w", id, err)
+		return Commit{}, sum, fmt.Errorf("commit of point %s: %w", id, err)
 	}
 	if commit.Point != id || commit.Cluster.UID != clusterUID {
-		return Commit{}, fmt.Errorf("commit of point %s: %w: it is the commit of point %s of cluster %s", id, ErrCorrupt, commit.Point, commit.Cluster.UID)
+		return Commit{}, sum, fmt.Errorf("commit of point %s: %w: it is the commit of point %s of cluster %s", id, ErrCorrupt, commit.Point, commit.Cluster.UID)
 	}
-	return commit, nil
+	return commit, sum, nil
 }
 
-// Load reads a committed point whole and checks it against its commit.
+// Load reads a committed point whole and checks it against its commit. It does
+// not look whether the point's removal has begun; Find does.
 func (c *Catalog) Load(ctx context.Context, clusterUID string, id PointID) (*RestorePoint, error) {
-	commit, err := c.commit(ctx, clusterUID, id)
+	commit, _, err := c.commit(ctx, clusterUID, id)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +194,13 @@ func (c *Catalog) Load(ctx context.Context, clusterUID string, id PointID) (*Res
 		return nil, fmt.Errorf("point %s: %w: its run was abandoned: %s", id, ErrNoPoint, strings.Join(commit.Reasons, "; "))
 	}
 	bundle, err := c.bundle(ctx, clusterUID, id, *commit.Bundle)
+	if errors.Is(err, ErrNotExist) {
+		// A removal takes the commit first.
+		if _, _, err := c.commit(ctx, clusterUID, id); err != nil {
+			return nil, err
+		}
+		err = fmt.Errorf("bundle: %w: the commit is there, the bundle is gone", ErrCorrupt)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("point %s: %w", id, err)
 	}
@@ -197,8 +213,6 @@ func (c *Catalog) bundle(ctx context.Context, clusterUID string, id PointID, ref
 	}
 	data, err := c.bucket.Get(ctx, bundleKey(clusterUID, id), ref.Size)
 	switch {
-	case errors.Is(err, ErrNotExist):
-		return Bundle{}, fmt.Errorf("bundle: %w: the commit is there, the bundle is gone", ErrCorrupt)
 	case errors.Is(err, ErrTooLarge):
 		return Bundle{}, fmt.Errorf("bundle: %w: larger than the %d bytes that the commit says", ErrCorrupt, ref.Size)
 	case err != nil:
@@ -219,7 +233,9 @@ const Latest = "latest"
 
 // Find resolves what a person calls a point — its id, a unique prefix of it,
 // or "latest" — among the points of one cluster, or of all if clusterUID is
-// "". It fails with ErrNoPoint or ErrAmbiguous. Abandoned runs are not points.
+// "". It fails with ErrNoPoint, and ErrPruned too if what was meant was removed or
+// is being removed, or with ErrAmbiguous. Abandoned runs are not points. A point
+// that is only buried is found as any other.
 func (c *Catalog) Find(ctx context.Context, clusterUID, reference string) (Commit, error) {
 	if reference == "" {
 		return Commit{}, fmt.Errorf("%w: name a point by id, unique prefix or %q", ErrNoPoint, Latest)
@@ -228,26 +244,41 @@ func (c *Catalog) Find(ctx context.Context, clusterUID, reference string) (Commi
 	if err != nil {
 		return Commit{}, err
 	}
-	survey = slices.DeleteFunc(survey, func(p Presence) bool { return !p.Commit })
 	if reference == Latest {
 		return c.latest(ctx, survey)
 	}
-	return c.match(ctx, survey, reference)
+	return c.match(ctx, slices.DeleteFunc(survey, func(p Presence) bool { return !strings.HasPrefix(string(p.Point), reference) }), reference)
 }
 
-// match finds the one point whose id begins with reference.
-func (c *Catalog) match(ctx context.Context, survey []Presence, reference string) (Commit, error) {
-	matches := slices.DeleteFunc(survey, func(p Presence) bool { return !strings.HasPrefix(string(p.Point), reference) })
-	if exact := slices.IndexFunc(matches, func(p Presence) bool { return string(p.Point) == reference }); exact >= 0 {
-		return c.open(ctx, matches[exact])
+// match finds the one point whose id begins with reference, as the ids of all
+// matches do.
+func (c *Catalog) match(ctx context.Context, matches []Presence, reference string) (Commit, error) {
+	var points, pruned []Presence
+	for _, p := range matches {
+		switch {
+		case p.Commit && !p.Removing:
+			points = append(points, p)
+		case p.Tombstone:
+			pruned = append(pruned, p)
+		}
 	}
-	entries, err := c.Entries(ctx, matches)
+	is := func(p Presence) bool { return string(p.Point) == reference }
+	if exact := slices.IndexFunc(points, is); exact >= 0 {
+		return c.open(ctx, points[exact])
+	}
+	if exact := slices.IndexFunc(pruned, is); exact >= 0 {
+		return Commit{}, c.gone(ctx, pruned[exact].ClusterUID, pruned[exact].Point)
+	}
+	entries, err := c.Entries(ctx, points)
 	if err != nil {
 		return Commit{}, err
 	}
 	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Commit.Outcome == Abandoned })
 	switch len(entries) {
 	case 0:
+		if len(pruned) == 1 {
+			return Commit{}, c.gone(ctx, pruned[0].ClusterUID, pruned[0].Point)
+		}
 		return Commit{}, fmt.Errorf("%q: %w; `hawser points` lists what there is", reference, ErrNoPoint)
 	case 1:
 		return entries[0].Commit, entries[0].Err
@@ -260,7 +291,7 @@ func (c *Catalog) match(ctx context.Context, survey []Presence, reference string
 }
 
 func (c *Catalog) open(ctx context.Context, p Presence) (Commit, error) {
-	commit, err := c.commit(ctx, p.ClusterUID, p.Point)
+	commit, _, err := c.commit(ctx, p.ClusterUID, p.Point)
 	if err == nil && commit.Outcome == Abandoned {
 		return Commit{}, fmt.Errorf("point %s: %w: its run was abandoned: %s", p.Point, ErrNoPoint, strings.Join(commit.Reasons, "; "))
 	}
@@ -272,7 +303,7 @@ func (c *Catalog) open(ctx context.Context, p Presence) (Commit, error) {
 func (c *Catalog) latest(ctx context.Context, survey []Presence) (Commit, error) {
 	newest := map[string]Commit{}
 	for _, p := range slices.Backward(survey) {
-		if _, found := newest[p.ClusterUID]; found {
+		if _, found := newest[p.ClusterUID]; found || !p.Commit || p.Removing {
 			continue
 		}
 		commit, err := c.open(ctx, p)

@@ -18,7 +18,7 @@ func TestTheFormatIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	words := map[string]bool{}
-	for _, name := range []string{"commit.json", "bundle.json", "journal.json", "v1/hawser.json"} {
+	for _, name := range []string{"commit.json", "bundle.json", "journal.json", "tombstone.json", "verdict.json", "v1/hawser.json"} {
 		data, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -108,7 +108,8 @@ func TestEntriesKeepTheirOrderAndReportWhatCannotBeRead(t *testing.T) {
 	var want []catalog.Entry
 	for n := range 40 {
 		commit := s.add(t, clusterA, "databases", n)
-		want = append(want, catalog.Entry{ClusterUID: clusterA, Point: commit.Point, Commit: commit})
+		sum := digest(s.object(t, pointKey(clusterA, commit.Point, "commit")))
+		want = append(want, catalog.Entry{ClusterUID: clusterA, Point: commit.Point, SHA256: sum, Commit: commit})
 	}
 	abandoned := s.abandon(t, clusterA, "databases", 40)
 	s.replace(t, pointKey(clusterA, want[7].Point, "commit"), []byte("{}"))

@@ -185,6 +185,21 @@ func journalKey(cluster string, id catalog.PointID) string {
 	return fmt.Sprintf("clusters/%s/journal/%s", cluster, id)
 }
 
+func tombstoneKey(cluster string, id catalog.PointID) string {
+	return fmt.Sprintf("clusters/%s/tombstones/%s", cluster, id)
+}
+
+// graceEnd is when the grace period of tombstones in tests is over.
+var graceEnd = noon.Add(48 * time.Hour)
+
+// newTombstone is that of a point of clusterA, before the catalog fills it in.
+func newTombstone(id catalog.PointID) catalog.Tombstone {
+	return catalog.Tombstone{
+		Point: id, Cluster: catalog.Cluster{UID: clusterA}, Buried: graceEnd.Add(-24 * time.Hour), NotBefore: graceEnd,
+		Reasons: []string{"no rule of the policy keeps it"}, Writer: "hawser v0.1.0", Snapshots: newIntent(clusterA, "databases", 0).Snapshots,
+	}
+}
+
 // reseal changes the statement of a commit's object and seals it again: the
 // work of one who knows the format.
 func reseal(t *testing.T, data []byte, change func(statement map[string]any)) []byte {

@@ -29,6 +29,7 @@ func TestFormatOfACommit(t *testing.T) {
 	commit.Bundle = &ref
 	commit.Previous = &catalog.CommitRef{Point: "20260903-060000-databases-0a1b2c3d", SHA256: digest([]byte("the previous commit's bytes"))}
 	commit.Outcome, commit.Reasons = catalog.Partial, []string{"claim shop/data: <its volume> could not be protected & read back"}
+	commit.Attempt = 1
 	commit.Notes = []string{"hooks of Pod shop/redis-0 ran in 2 s"}
 	data, err := catalog.EncodeCommit(commit)
 	if err != nil {
@@ -62,10 +63,26 @@ func TestFormatOfABundle(t *testing.T) {
 func TestFormatOfTheJournal(t *testing.T) {
 	s := newStore(t)
 	intent := newIntent(clusterA, "databases", 0)
+	intent.Attempt, intent.Agent = 1, "hawser-7d4f9-x2x1q/9d1d2f5e-0000-4000-8000-000000000003"
 	if err := s.Begin(t.Context(), intent); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "journal.json", indent(t, s.object(t, journalKey(clusterA, intent.Point))))
+}
+
+func TestFormatOfATombstoneAndItsVerdict(t *testing.T) {
+	s := newStore(t)
+	s.add(t, clusterA, "databases", 0)
+	id := s.add(t, clusterA, "databases", 1).Point
+	presence := catalog.Presence{ClusterUID: clusterA, Point: id}
+	if err := s.Bury(t.Context(), newTombstone(id)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.BeginRemoval(t.Context(), presence, graceEnd); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "tombstone.json", indent(t, s.object(t, tombstoneKey(clusterA, id))))
+	golden(t, "verdict.json", indent(t, s.object(t, tombstoneKey(clusterA, id)+".verdict")))
 }
 
 func indent(t *testing.T, data []byte) []byte {
@@ -107,23 +124,31 @@ func golden(t *testing.T, name string, got []byte) {
 // everything is all that a catalog tells.
 type everything struct {
 	Repository catalog.Repository
-	Survey     []catalog.Presence
+	Survey     []presence
 	Intents    []catalog.Intent
 	Commits    []catalog.Commit
 	Bundles    []catalog.Bundle
 }
 
+// presence is what the first release said of a point.
+type presence struct {
+	ClusterUID                       string
+	Point                            catalog.PointID
+	Journal, Settled, Bundle, Commit bool
+}
+
 func readEverything(t *testing.T, s store) everything {
 	t.Helper()
-	all := everything{Repository: s.Repository(), Survey: s.survey(t, "")}
-	for _, p := range all.Survey {
+	all, survey := everything{Repository: s.Repository()}, s.survey(t, "")
+	for _, p := range survey {
+		all.Survey = append(all.Survey, presence{p.ClusterUID, p.Point, p.Journal, p.Settled, p.Bundle, p.Commit})
 		intent, err := s.Intent(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		all.Intents = append(all.Intents, intent)
 	}
-	entries, err := s.Entries(t.Context(), all.Survey)
+	entries, err := s.Entries(t.Context(), survey)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,13 @@ func tombstoneKey(clusterUID string, id PointID) string {
 	return clusterPrefix(clusterUID) + "tombstones/" + string(id)
 }
 
+// verdictSuffix ends the key of the verdict on a buried point.
+const verdictSuffix = ".verdict"
+
+func verdictKey(clusterUID string, id PointID) string {
+	return tombstoneKey(clusterUID, id) + verdictSuffix
+}
+
 // Presence says which objects the catalog holds for one point.
 type Presence struct {
 	ClusterUID string
@@ -61,30 +68,36 @@ func note(seen map[string]*Presence, key string) {
 	if len(parts) < 4 || parts[0]+"/" != clustersPrefix {
 		return
 	}
-	cluster, kind, rest := parts[1], parts[2], strings.Join(parts[4:], "/")
-	id, settled := strings.CutSuffix(parts[3], settledSuffix)
+	cluster, kind, name := parts[1], parts[2], parts[3]
+	id, suffix := name, ""
+	if dot := strings.IndexByte(name, '.'); dot >= 0 {
+		id, suffix = name[:dot], name[dot:]
+	}
 	if !pointPattern.MatchString(id) {
 		return
 	}
-	present := func() *Presence {
-		at := cluster + "/" + id
-		if seen[at] == nil {
-			seen[at] = &Presence{ClusterUID: cluster, Point: PointID(id)}
-		}
-		return seen[at]
+	var there func(p *Presence) *bool
+	switch strings.Join(append([]string{kind, "ID" + suffix}, parts[4:]...), "/") {
+	case "journal/ID":
+		there = func(p *Presence) *bool { return &p.Journal }
+	case "journal/ID" + settledSuffix:
+		there = func(p *Presence) *bool { return &p.Settled }
+	case "tombstones/ID":
+		there = func(p *Presence) *bool { return &p.Tombstone }
+	case "tombstones/ID" + verdictSuffix:
+		there = func(p *Presence) *bool { return &p.Removing }
+	case "points/ID/bundle":
+		there = func(p *Presence) *bool { return &p.Bundle }
+	case "points/ID/commit":
+		there = func(p *Presence) *bool { return &p.Commit }
+	default:
+		return
 	}
-	switch {
-	case kind == "journal" && rest == "" && settled:
-		present().Settled = true
-	case kind == "journal" && rest == "":
-		present().Journal = true
-	case kind == "tombstones" && rest == "" && !settled:
-		present().Tombstone = true
-	case kind == "points" && rest == "bundle" && !settled:
-		present().Bundle = true
-	case kind == "points" && rest == "commit" && !settled:
-		present().Commit = true
+	at := cluster + "/" + id
+	if seen[at] == nil {
+		seen[at] = &Presence{ClusterUID: cluster, Point: PointID(id)}
 	}
+	*there(seen[at]) = true
 }
 
 func validateClusterUID(uid string) error {

@@ -28,6 +28,9 @@ func TestSurvey(t *testing.T) {
 		"clusters/b/points/" + first + "/commit",
 		"clusters/b/journal/20260903-140000-x-00000000.settled",
 		"clusters/ab/journal/" + first,
+		"clusters/b/tombstones/" + first,
+		"clusters/b/tombstones/" + second,
+		"clusters/b/tombstones/" + second + ".verdict",
 
 		// None of these is of the layout.
 		"readme.txt",
@@ -43,7 +46,11 @@ func TestSurvey(t *testing.T) {
 		"clusters/c/journal/" + first + ".settled.settled",
 		"clusters/c/journal/" + first + ".tmp",
 		"clusters/c/journal/" + strings.ToUpper(first),
-		"clusters/c/tombstones/" + first,
+		"clusters/c/tombstones/" + first + ".settled",
+		"clusters/c/tombstones/" + first + ".verdict", // left behind by one who took the tombstone back
+		"clusters/c/tombstones/" + first + ".verdict/old",
+		"clusters/c/journal/" + first + ".verdict",
+		"clusters/c/points/" + first + ".verdict/commit",
 		"disks/hostpath.csi.k8s.io/" + first,
 		"other/clusters/c/points/" + first + "/commit",
 	} {
@@ -54,7 +61,8 @@ func TestSurvey(t *testing.T) {
 		{ClusterUID: "a", Point: second, Journal: true, Settled: true, Bundle: true, Commit: true},
 	}
 	all := []catalog.Presence{
-		a[0], {ClusterUID: "ab", Point: first, Journal: true}, {ClusterUID: "b", Point: first, Commit: true}, a[1],
+		a[0], {ClusterUID: "ab", Point: first, Journal: true}, {ClusterUID: "b", Point: first, Commit: true, Tombstone: true}, a[1],
+		{ClusterUID: "b", Point: second, Tombstone: true, Removing: true},
 		{ClusterUID: "b", Point: "20260903-140000-x-00000000", Settled: true},
 	}
 	wantDiff(t, "survey of all clusters", all, s.survey(t, ""))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Begin writes the journal entry of a run. Creation is conditional, so the
@@ -48,7 +49,8 @@ func (c *Catalog) Intent(ctx context.Context, p Presence) (Intent, error) {
 // of the plan's previous commit. survey is the cluster's survey from the
 // beginning of the run. Commit fills in Bundle and Previous and returns what
 // it wrote. It fails with ErrFenced if the run was abandoned meanwhile. It
-// costs two writes and at most two reads.
+// costs two writes and two reads, and one more for each further attempt of the
+// previous occurrence.
 func (c *Catalog) Commit(ctx context.Context, commit Commit, bundle Bundle, survey []Presence) (Commit, error) {
 	bundle.Point = commit.Point
 	data, ref, err := EncodeBundle(bundle)
@@ -141,16 +143,41 @@ func firstReasons(reasons []string) []string {
 }
 
 // previous finds the newest commit of the same plan in survey and digests it.
+// Of the runs of one occurrence that is the last attempt's, which their ids do
+// not tell. A commit that was pruned since the survey is known by its tombstone.
 func (c *Catalog) previous(ctx context.Context, commit Commit, survey []Presence) (*CommitRef, error) {
+	var newest *CommitRef
+	var scheduled time.Time
+	attempt := -1
 	for _, p := range slices.Backward(survey) {
-		if !p.Commit || p.Point >= commit.Point || p.Point.Plan() != commit.Plan || p.ClusterUID != commit.Cluster.UID {
+		at := p.Point.Scheduled()
+		if !p.Commit || p.Point == commit.Point || at.After(commit.Scheduled) || p.Point.Plan() != commit.Plan || p.ClusterUID != commit.Cluster.UID {
 			continue
 		}
-		data, err := c.bucket.Get(ctx, commitKey(p.ClusterUID, p.Point), commitLimit)
+		if newest != nil && at.Before(scheduled) {
+			break
+		}
+		ref, n, err := c.reference(ctx, p)
 		if err != nil {
 			return nil, fmt.Errorf("read the previous commit, of point %s: %w", p.Point, err)
 		}
-		return &CommitRef{Point: p.Point, SHA256: digest(data)}, nil
+		if n > attempt {
+			newest, scheduled, attempt = ref, at, n
+		}
 	}
-	return nil, nil
+	return newest, nil
+}
+
+// reference digests the commit of p and reads which attempt it is: the first,
+// if it cannot be decoded.
+func (c *Catalog) reference(ctx context.Context, p Presence) (*CommitRef, int, error) {
+	commit, sum, err := c.commit(ctx, p.ClusterUID, p.Point)
+	switch {
+	case sum != "":
+		return &CommitRef{Point: p.Point, SHA256: sum}, commit.Attempt, nil
+	case errors.Is(err, ErrPruned):
+		t, err := c.Tombstone(ctx, p)
+		return &CommitRef{Point: p.Point, SHA256: t.Commit}, 0, err
+	}
+	return nil, 0, err
 }
