@@ -146,6 +146,7 @@ func Load(source Source) (Config, error) {
 		c.values = append(c.values, file.item("plans", i, p))
 	}
 	for i, n := range c.Notify {
+		n.URL = WebhookURL(n.URL.String()) // fmt prints what lies in c.values whole
 		c.values = append(c.values, file.item("notify", i, n))
 	}
 	return c, nil

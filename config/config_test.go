@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +56,8 @@ snapshot:
   classes: {hostpath.csi.k8s.io: fast-snap, Vendor.Example.COM: slow}
 kubernetes: {qps: 0.5, burst: -1}
 log: {level: debug, format: json}
+agent: {listen: "127.0.0.1:9090", namespace: backups, leaderElect: false}
+prune: {schedule: "0 4 * * SUN", grace: 2d}
 `,
 			want: func(c *Config) {
 				c.Cluster.Name = "prod-eu"
@@ -63,7 +67,14 @@ log: {level: debug, format: json}
 				c.Snapshot.Classes = map[string]string{"hostpath.csi.k8s.io": "fast-snap", "Vendor.Example.COM": "slow"}
 				c.Kubernetes = Kubernetes{QPS: 0.5, Burst: -1}
 				c.Log = Log{Level: slog.LevelDebug, Format: LogJSON}
+				c.Agent = Agent{Listen: "127.0.0.1:9090", Namespace: "backups"}
+				c.Prune = Prune{Schedule: "0 4 * * SUN", Grace: 48 * time.Hour}
 			},
+		},
+		{
+			name: "an empty schedule turns pruning by the clock off",
+			file: `prune: {schedule: ""}`,
+			want: func(c *Config) { c.Prune.Schedule = "" },
 		},
 		{
 			name: "a plain number is a quantity",
@@ -81,11 +92,12 @@ log: {level: debug, format: json}
 		{
 			name: "a variable wins over the file",
 			file: "store: {url: file:///from/file}\nsnapshot: {timeout: 1m}",
-			env:  []string{"HAWSER_STORE_URL=file:///from/env", "HAWSER_KUBERNETES_QPS=-1"},
+			env:  []string{"HAWSER_STORE_URL=file:///from/env", "HAWSER_KUBERNETES_QPS=-1", "HAWSER_AGENT_LEADER_ELECT=false"},
 			want: func(c *Config) {
 				c.Store.URL = "file:///from/env"
 				c.Snapshot.Timeout = time.Minute
 				c.Kubernetes.QPS = -1
+				c.Agent.LeaderElect = false
 			},
 		},
 		{
@@ -123,7 +135,7 @@ log: {level: debug, format: json}
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := Load(Source{File: write(t, test.file), Env: test.env, Flags: test.flags})
+			got, err := Load(Source{File: write(t, test.file), Env: test.env, Flags: test.flags, NamespaceFile: "absent"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -200,6 +212,39 @@ func TestWhichFileIsRead(t *testing.T) {
 			}
 			if c.Cluster.Name != test.want {
 				t.Errorf("read file %q, want %q", c.Cluster.Name, test.want)
+			}
+		})
+	}
+}
+
+func TestTheNamespaceOfTheAgent(t *testing.T) {
+	const file = "agent: {namespace: from-file}"
+	pod := []string{"POD_NAMESPACE=from-pod"}
+	kubelet := write(t, "from-kubelet\n")
+	tests := []struct {
+		name          string
+		file          string
+		env           []string
+		namespaceFile string
+		want, origin  string
+	}{
+		{"outside of a Pod it is hawser", "", nil, "absent", "hawser", "default"},
+		{"a Pod is told by the kubelet", "", nil, kubelet, "from-kubelet", kubelet},
+		{"or by its manifest", "", pod, kubelet, "from-pod", "POD_NAMESPACE"},
+		{"what is configured wins over where it runs", file, pod, kubelet, "from-file", "FILE:1"},
+		{"and the variable over the file", file, append(pod, "HAWSER_AGENT_NAMESPACE=from-env"), kubelet, "from-env", "HAWSER_AGENT_NAMESPACE"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := write(t, test.file)
+			c, err := Load(Source{File: path, Env: test.env, NamespaceFile: test.namespaceFile})
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(c.Values(), func(v Value) bool { return v.Key == "agent.namespace" })
+			v := c.Values()[i]
+			if origin := strings.ReplaceAll(v.Origin.String(), path, "FILE"); c.Agent.Namespace != test.want || v.Value != test.want || origin != test.origin {
+				t.Errorf("namespace %q, printed as %q from %s; want %q from %s", c.Agent.Namespace, v.Value, origin, test.want, test.origin)
 			}
 		})
 	}

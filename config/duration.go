@@ -22,20 +22,11 @@ func positive(s, examples string) (time.Duration, error) {
 	return d, err
 }
 
-// jitter reads a duration that may be 0.
-func jitter(s string) (time.Duration, error) {
-	d, err := parseDuration(s, "90s, 10m or 1h30m")
+// latitude reads a duration of minutes to days that may be 0.
+func latitude(s string) (time.Duration, error) {
+	d, err := parseDuration(s, "90s, 10m, 12h or 2d")
 	if err == nil && d < 0 {
 		return 0, fmt.Errorf("%q: want 0 or more", s)
-	}
-	return d, err
-}
-
-// catchUp reads how late a run may begin.
-func catchUp(s string) (time.Duration, error) {
-	d, err := parseDuration(s, "90m, 12h, 30d or 2w")
-	if err == nil && d < time.Minute {
-		return 0, fmt.Errorf("%q: want at least 1m; a run that is later than this is skipped", s)
 	}
 	return d, err
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -34,6 +35,9 @@ func (s schema) fileKeys(at string) []FileKey {
 }
 
 func defaultText(value any) string {
+	if d, ok := value.(time.Duration); ok {
+		return durationText(d)
+	}
 	switch v := plain(value).(type) {
 	case string:
 		return v
@@ -85,7 +89,7 @@ func (r *fileReader) item(list string, i int, value any) Value {
 func plain(value any) any {
 	switch v := value.(type) {
 	case time.Duration:
-		return durationText(v)
+		return cmp.Or(durationText(v), "0s")
 	case WebhookURL:
 		return v.String()
 	}

@@ -42,7 +42,7 @@ func Keys() []Key {
 			scalar(logFormat, func(c *Config) *LogFormat { return &c.Log.Format })},
 		{"agent.listen", ":8080", "where the agent serves metrics and health: [HOST]:PORT", text,
 			scalar(listen, func(c *Config) *string { return &c.Agent.Listen })},
-		{"agent.namespace", "hawser", "namespace of the agent's Lease and state", text,
+		{"agent.namespace", "hawser", "namespace of the agent's Lease and state; in a Pod, that of the Pod", text,
 			scalar(agentNamespace, func(c *Config) *string { return &c.Agent.Namespace })},
 		{"agent.leaderElect", "true", "let only one of the agents work; false if there is but one", boolean,
 			scalar(truth, func(c *Config) *bool { return &c.Agent.LeaderElect })},

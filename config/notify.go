@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -36,6 +37,9 @@ func (u WebhookURL) String() string {
 	return (&url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: "/" + redacted}).String()
 }
 
+// GoString returns what String returns, in quotes.
+func (u WebhookURL) GoString() string { return strconv.Quote(u.String()) }
+
 // MarshalText returns what String returns.
 func (u WebhookURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
@@ -56,6 +60,9 @@ func (r *fileReader) notifySchema(n *Notify) schema {
 func (r *fileReader) checkNotify(at string, line int, node *yaml.Node, n *Notify) {
 	if !has(node, "url") {
 		r.fail(line, at+".url", "missing; say where to send it, such as https://hooks.example.com/x")
+	}
+	if r.failed(at + ".on") {
+		return
 	}
 	if len(n.On) == 0 {
 		r.fail(r.lines[at+".on"], at+".on", "want at least one of %s; leave the key out for all", strings.Join(occasions, ", "))

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"time"
@@ -14,7 +15,7 @@ type Plan struct {
 	Schedule    string        `json:"schedule,omitempty"` // a cron expression; "" if it runs by hand only
 	Timezone    string        `json:"timezone"`           // a name that time.LoadLocation knows; that of Schedule and Retain
 	Jitter      time.Duration `json:"-"`                  // the most that a run is put off by; may be 0
-	CatchUp     time.Duration `json:"-"`                  // the most that a run may be late; at least a minute
+	CatchUp     time.Duration `json:"-"`                  // the most that a missed run may be late; may be 0
 	RPO         time.Duration `json:"-"`                  // the age that the newest point should not exceed; 0 for none
 	Concurrency string        `json:"concurrency"`        // forbid or replace
 	Select      Select        `json:"select"`
@@ -84,7 +85,7 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 		CatchUp  string `json:"catchUp"`
 		RPO      string `json:"rpo,omitempty"`
 		fields
-	}{p.Name, p.Paused, p.Schedule, p.Timezone, durationText(p.Jitter), durationText(p.CatchUp), durationText(p.RPO), fields(p)})
+	}{p.Name, p.Paused, p.Schedule, p.Timezone, durationText(p.Jitter), cmp.Or(durationText(p.CatchUp), "0s"), durationText(p.RPO), fields(p)})
 }
 
 // MarshalJSON writes the policy under the names of the file.

@@ -33,6 +33,26 @@ plans:
 - name: all
 `
 
+// sample says everything that a plan can say.
+const sample = `
+plans:
+- name: databases
+  paused: true
+  schedule: "0 */6 * * *"
+  timezone: Europe/Berlin
+  jitter: 5m
+  catchUp: 12h
+  rpo: 1d6h
+  concurrency: replace
+  select: {namespaces: [shop]}
+  protect: audit
+  include: {configMaps: false, secrets: true}
+  retain: {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: 6, within: 2w}
+- name: labelled
+  catchUp: 0s
+  select: {optIn: true}
+`
+
 // defaultSnapshot is what holds for a plan that says nothing of snapshots.
 var defaultSnapshot = Snapshot{Timeout: 10 * time.Minute}
 
@@ -65,6 +85,28 @@ func TestPlans(t *testing.T) {
 		{Select: HookSelect{Labels: "app in (redis,valkey)"}, Post: []string{"redis-cli", "bgsave"}},
 	}
 	want := []Plan{first, second}
+	if diff := cmp.Diff(want, c.Plans); diff != "" {
+		t.Errorf("plans (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhenAPlanRunsAndWhatItKeeps(t *testing.T) {
+	c, err := Load(Source{File: write(t, sample)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	labelled := defaultPlan("labelled")
+	labelled.CatchUp, labelled.Select.OptIn = 0, true
+	want := []Plan{
+		{
+			Name: "databases", Paused: true, Schedule: "0 */6 * * *", Timezone: "Europe/Berlin",
+			Jitter: 5 * time.Minute, CatchUp: 12 * time.Hour, RPO: 30 * time.Hour, Concurrency: "replace",
+			Select: Select{Namespaces: []string{"shop"}}, Snapshot: defaultSnapshot, Protect: "audit",
+			Include: Include{Secrets: true},
+			Retain:  Retain{Last: 1, Hourly: 2, Daily: 3, Weekly: 4, Monthly: 5, Yearly: 6, Within: 14 * 24 * time.Hour},
+		},
+		labelled,
+	}
 	if diff := cmp.Diff(want, c.Plans); diff != "" {
 		t.Errorf("plans (-want +got):\n%s", diff)
 	}
@@ -104,20 +146,24 @@ func TestSnapshotSettingsOfAPlan(t *testing.T) {
 
 // What is printed can be put into a file again.
 func TestPlansPrintAsTheFileHasThem(t *testing.T) {
-	c, err := Load(Source{File: write(t, databases)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	printed, err := json.Marshal(map[string]any{"plans": c.Plans}) // JSON is YAML
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := Load(Source{File: write(t, string(printed))})
-	if err != nil {
-		t.Fatalf("%v in\n%s", err, printed)
-	}
-	if diff := cmp.Diff(c.Plans, again.Plans); diff != "" {
-		t.Errorf("plans that were printed and read (-want +got):\n%s", diff)
+	for name, file := range map[string]string{"what": databases, "when": sample} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Load(Source{File: write(t, file)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			printed, err := json.Marshal(map[string]any{"plans": c.Plans}) // JSON is YAML
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := Load(Source{File: write(t, string(printed))})
+			if err != nil {
+				t.Fatalf("%v in\n%s", err, printed)
+			}
+			if diff := cmp.Diff(c.Plans, again.Plans); diff != "" {
+				t.Errorf("plans that were printed and read (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -159,6 +205,18 @@ func TestErrorsOfPlans(t *testing.T) {
 				"FILE:6: plans[0].hook: unknown key; did you mean plans[0].hooks?",
 				"FILE:7: plans[0].labels: unknown key; did you mean plans[0].select.labels?",
 			}},
+		{"misspelt keys of schedules and policies", "plans:\n- name: one\n  Schedule: '@daily'\n  timeZone: UTC\n  catchup: 1h\n  retain: {dayly: 7, wihtin: 2d}\n  include: {configmaps: true}\n  optIn: true\n  daily: 7\n  select: {opt: true}",
+			[]string{
+				"FILE:3: plans[0].Schedule: unknown key; did you mean plans[0].schedule?",
+				"FILE:4: plans[0].timeZone: unknown key; did you mean plans[0].timezone?",
+				"FILE:5: plans[0].catchup: unknown key; did you mean plans[0].catchUp?",
+				"FILE:6: plans[0].retain.dayly: unknown key; did you mean plans[0].retain.daily?",
+				"FILE:6: plans[0].retain.wihtin: unknown key; did you mean plans[0].retain.within?",
+				"FILE:7: plans[0].include.configmaps: unknown key; did you mean plans[0].include.configMaps?",
+				"FILE:8: plans[0].optIn: unknown key; did you mean plans[0].select.optIn?",
+				"FILE:9: plans[0].daily: unknown key; did you mean plans[0].retain.daily?",
+				"FILE:10: plans[0].select.opt: unknown key; did you mean plans[0].select.optIn?",
+			}},
 		{"a key with dots is to be nested", "plans: [{name: one, select.labels: a=b}]",
 			[]string{"FILE:1: plans[0].select.labels: write the parts of a key on lines of their own, each below the one before"}},
 		{"a duplicate key", "plans:\n- name: one\n  name: two", []string{"FILE:3: plans[0].name: duplicate key; line 2 has it too"}},
@@ -184,6 +242,55 @@ func TestErrorsOfPlans(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { wantErrors(t, test.file, test.want) })
+	}
+}
+
+func TestErrorsOfOneKeyOfAPlan(t *testing.T) {
+	tests := []struct {
+		name, key string
+		want      string // after plans[0].
+	}{
+		{"paused by a word", "paused: soon", "paused: want true or false, found a string"},
+		{"a schedule that the rule refuses", "schedule: '0 25 * * *'", `schedule: "0 25 * * *": hour "25": refused; want 0 to 23, or *, with ranges, lists and steps`},
+		{"a schedule that is a number", "schedule: 5", "schedule: want a string, found a number"},
+		{"a time zone that is none", "timezone: Europe/Berln", `timezone: "Europe/Berln" is not a time zone; want a name of the IANA database, such as Europe/Berlin or UTC`},
+		{"a time zone in letters", "timezone: PST", `timezone: "PST" is not a time zone; want a name of the IANA database, such as Europe/Berlin or UTC`},
+		{"the time zone of the machine", "timezone: Local", `timezone: "Local" is not a time zone; want a name of the IANA database, such as Europe/Berlin or UTC`},
+		{"a time zone that is a file", "timezone: ../etc/passwd", `timezone: "../etc/passwd" is not a time zone; want a name of the IANA database, such as Europe/Berlin or UTC`},
+		{"no time zone", "timezone: ''", `timezone: "" is not a time zone; want a name of the IANA database, such as Europe/Berlin or UTC`},
+		{"a jitter below zero", "jitter: -5m", `jitter: "-5m": want 0 or more`},
+		{"a jitter without a unit", "jitter: 5", "jitter: want a duration such as 10m, found a number"},
+		{"a jitter in words", "jitter: five", `jitter: "five" is not a duration; write it as 90s, 10m, 12h or 2d`},
+		{"a catch-up below zero", "catchUp: -1h", `catchUp: "-1h": want 0 or more`},
+		{"an rpo of nothing", "rpo: 0s", `rpo: "0s": want more than 0`},
+		{"an rpo below zero", "rpo: -8h", `rpo: "-8h": want more than 0`},
+		{"an rpo in words", "rpo: daily", `rpo: "daily" is not a duration; write it as 90m, 12h, 30d or 2w`},
+		{"another concurrency", "concurrency: allow", `concurrency: "allow": want forbid or replace`},
+		{"no concurrency", "concurrency: ''", `concurrency: "": want forbid or replace`},
+		{"another protection", "protect: delete", `protect: "delete": want retain or audit`},
+		{"a protection that is none", "protect: false", "protect: want a string, found a boolean"},
+		{"ConfigMaps by a word", "include: {configMaps: all}", "include.configMaps: want true or false, found a string"},
+		{"an opt-in by name", "select: {optIn: databases}", "select.optIn: want true or false, found a string"},
+		{"an opt-in and namespaces", "select: {optIn: true, namespaces: [shop]}", "select.namespaces: select.optIn takes only what is labelled hawser.dev/plan=one; leave out one or the other"},
+		{"an opt-in and labels", "select: {labels: a=b, optIn: true}", "select.labels: select.optIn takes only what is labelled hawser.dev/plan=one; leave out one or the other"},
+		{"an opt-in and workloads", "select: {optIn: true, workloads: [sts/x]}", "select.workloads: select.optIn takes only what is labelled hawser.dev/plan=one; leave out one or the other"},
+		{"a policy that is a number", "retain: 7", "retain: want a mapping, found a number"},
+		{"a policy that is a list", "retain: [last, 3]", "retain: want a mapping, found a list"},
+		{"less than no point", "retain: {last: -1}", `retain.last: "-1": want a whole number, 0 or more`},
+		{"half a point", "retain: {daily: 0.5}", `retain.daily: "0.5": want a whole number, 0 or more`},
+		{"too many points", "retain: {daily: 99999999999}", `retain.daily: "99999999999": want a whole number, 0 or more`},
+		{"points in words", "retain: {weekly: all}", "retain.weekly: want a number, found a string"},
+		{"within no time", "retain: {within: 0d}", `retain.within: "0d": want more than 0`},
+		{"within days without a unit", "retain: {within: 30}", "retain.within: want a duration such as 10m, found a number"},
+		{"within months", "retain: {within: 2 months}", `retain.within: "2 months" is not a duration; write it as 90m, 12h, 30d or 2w`},
+		{"a policy that keeps nothing", "retain: {last: 0, daily: 0}", "retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all"},
+		{"a policy that says nothing", "retain: {}", "retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all"},
+		{"a policy of which nothing is left", "retain: {last: , within: ~}", "retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			wantErrors(t, "plans:\n- name: one\n  "+test.key, []string{"FILE:3: plans[0]." + test.want})
+		})
 	}
 }
 
@@ -220,7 +327,8 @@ func TestErrorsOfHooks(t *testing.T) {
 	}
 }
 
-// wantErrors loads a file with rules that refuse the plan Two and jobs.
+// wantErrors loads a file with rules that refuse the plan Two, jobs, and an hour
+// of 25.
 func wantErrors(t *testing.T, file string, want []string) {
 	t.Helper()
 	refuse := func(word string) func(string) error {
@@ -232,19 +340,8 @@ func wantErrors(t *testing.T, file string, want []string) {
 		}
 	}
 	path := write(t, file)
-	_, err := Load(Source{File: path, Rules: Rules{PlanName: refuse("Two"), Workload: refuse("job/")}})
+	_, err := Load(Source{File: path, Rules: Rules{PlanName: refuse("Two"), Workload: refuse("job/"), Schedule: noHour25}})
 	if diff := cmp.Diff(want, lines(err, path)); diff != "" {
 		t.Errorf("errors (-want +got):\n%s", diff)
-	}
-}
-
-func TestDurationsAsPeopleWriteThem(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "", 90 * time.Second: "1m30s", 10 * time.Minute: "10m", 2 * time.Hour: "2h", 90 * time.Minute: "1h30m", 30 * time.Second: "30s",
-		time.Hour + time.Second: "1h0m1s", 100 * time.Millisecond: "100ms",
-	} {
-		if got := durationText(d); got != want {
-			t.Errorf("durationText(%v) = %q, want %q", d, got, want)
-		}
 	}
 }

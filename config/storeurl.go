@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +28,9 @@ func (u StoreURL) String() string {
 	}
 	return redact(parsed).String()
 }
+
+// GoString returns what String returns, in quotes.
+func (u StoreURL) GoString() string { return strconv.Quote(u.String()) }
 
 // MarshalText returns what String returns.
 func (u StoreURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
