@@ -11,12 +11,15 @@ import (
 	"k8s.io/utils/clock"
 
 	"hawser.dev/hawser/backup"
+	"hawser.dev/hawser/catalog"
 )
 
 // Options say how an agent works. Those that are not said to be optional are
 // required.
 type Options struct {
-	Runner     *backup.Runner // its field Agent is the identity of this process
+	Runner     Runner
+	Catalog    *catalog.Catalog
+	Identity   string // of this process; no other one ever has it
 	Kubernetes kubernetes.Interface
 	Namespace  string // of the Lease and the state
 	Alone      bool   // there is no other agent: lead without an election
@@ -26,6 +29,26 @@ type Options struct {
 	Observer   Observer
 	Clock      clock.WithTicker // nil is the real one
 	Log        *slog.Logger
+}
+
+// Runner makes restore points; NewRunner gives the one there is.
+type Runner interface {
+	// Run makes one point, and reports how its claims fare.
+	Run(ctx context.Context, request backup.Request, report func(backup.Event)) (catalog.Commit, error)
+	// TakeOver is that of backup.Runner.
+	TakeOver(ctx context.Context, requestFor func(plan string) (backup.Request, bool)) ([]backup.TakenOver, error)
+}
+
+// NewRunner is the Runner that runs what r does. The field Agent of r must be
+// the Identity in the Options, and its Report is unused.
+func NewRunner(r *backup.Runner) Runner { return runner{r} }
+
+type runner struct{ *backup.Runner }
+
+func (r runner) Run(ctx context.Context, request backup.Request, report func(backup.Event)) (catalog.Commit, error) {
+	one := *r.Runner
+	one.Report = report
+	return one.Run(ctx, request)
 }
 
 // Keeper deletes what retention drops, and what nothing names.
@@ -120,7 +143,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		leading(false)
 	} else {
 		e := &elector{
-			leases: a.Kubernetes.CoordinationV1().Leases(a.Namespace), identity: a.Runner.Agent,
+			leases: a.Kubernetes.CoordinationV1().Leases(a.Namespace), identity: a.Identity,
 			clock: a.Clock, log: a.Log, leading: leading,
 			alive: func() { a.note(func(*Status) {}) },
 		}

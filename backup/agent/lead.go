@@ -99,7 +99,7 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	for _, outcome := range taken {
 		l.reportTakenOver(outcome)
 	}
-	survey, err := a.Runner.Catalog.Survey(ctx, l.clusterUID)
+	survey, err := a.Catalog.Survey(ctx, l.clusterUID)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (l *leadership) recall(ctx context.Context, p *progress, survey []catalog.P
 	if !newest.Commit {
 		return nil
 	}
-	commit, err := l.Runner.Catalog.ReadCommit(ctx, newest)
+	commit, err := l.Catalog.ReadCommit(ctx, newest)
 	if err != nil {
 		return err
 	}

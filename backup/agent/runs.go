@@ -29,15 +29,13 @@ func (l *leadership) start(ctx context.Context, p *progress, run Run) {
 func (l *leadership) carryOut(ctx context.Context, run Run, request backup.Request) RunEnd {
 	end := RunEnd{Run: run}
 	var mu sync.Mutex
-	runner := *l.Runner
-	runner.Report = func(e backup.Event) {
+	commit, err := l.Runner.Run(ctx, request, func(e backup.Event) {
 		if e.Stage == backup.StageFailed {
 			mu.Lock()
 			defer mu.Unlock()
 			end.Failed = append(end.Failed, e)
 		}
-	}
-	commit, err := runner.Run(ctx, request)
+	})
 	mu.Lock()
 	defer mu.Unlock()
 	end.Commit, end.Err, end.Ended = commit, err, l.Clock.Now()

@@ -69,6 +69,17 @@ func (a *app) run(ctx context.Context, args []string) int {
 // config loads the configuration, with the flags that were given to cmd, and
 // begins to log as it says. An error is one of usage.
 func (a *app) config(cmd *cobra.Command) (config.Config, error) {
+	cfg, err := a.loadConfig(cmd)
+	if err != nil {
+		return config.Config{}, err
+	}
+	a.log = newLogger(a.stderr, cfg.Log)
+	quietKlog(a.log)
+	return cfg, nil
+}
+
+// loadConfig loads the configuration, with the flags that were given to cmd.
+func (a *app) loadConfig(cmd *cobra.Command) (config.Config, error) {
 	flags := map[string]string{}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if key := f.Annotations[configKey]; key != nil {
@@ -79,7 +90,5 @@ func (a *app) config(cmd *cobra.Command) (config.Config, error) {
 	if err != nil {
 		return config.Config{}, usage(err)
 	}
-	a.log = newLogger(a.stderr, cfg.Log)
-	quietKlog(a.log)
 	return cfg, nil
 }

@@ -30,7 +30,9 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddCommand(
+		newAgentCommand(a),
 		newBackupCommand(a),
+		newPlansCommand(a),
 		newPointsCommand(a),
 		newShowCommand(a),
 		newRestoreCommand(a),
