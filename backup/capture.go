@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"hawser.dev/hawser/catalog"
@@ -47,35 +48,38 @@ func objectID(kind, namespace, name string) string { return kind + "/" + namespa
 // create them: namespaces, classes, configuration, volumes, claims, Services,
 // workloads.
 func (s *selector) capture() {
-	var workloads []*workload
-	for i := range s.usage.workloads {
-		if s.wantsWorkload(&s.usage.workloads[i]) {
-			workloads = append(workloads, &s.usage.workloads[i])
-		}
-	}
-	taken := sets.New[catalog.ClaimKey]()
+	taken, using := sets.New[catalog.ClaimKey](), sets.New[*workload]()
 	volumes, classes, namespaces := sets.New[string](), sets.New[string](), sets.New[string]()
 	for _, v := range s.out.Volumes {
 		taken.Insert(v.Claim)
+		for _, u := range s.usage.users[v.Claim] {
+			using.Insert(u.workload)
+		}
 		volumes.Insert(v.PersistentVolume)
 		classes.Insert(v.StorageClass)
 		namespaces.Insert(v.Claim.Namespace)
 	}
-	for _, w := range workloads {
-		namespaces.Insert(w.namespace)
+	var workloads []*workload
+	for i := range s.usage.workloads {
+		if w := &s.usage.workloads[i]; s.wantsWorkload(w, using.Has(w)) {
+			workloads = append(workloads, w)
+			namespaces.Insert(w.namespace)
+		}
 	}
 	out := &s.out.Objects
 	addNamed(out, s.inv.Namespaces, func(o unstructured.Unstructured) bool { return namespaces.Has(o.GetName()) })
 	addNamed(out, s.inv.StorageClasses, func(o unstructured.Unstructured) bool { return classes.Has(o.GetName()) })
+	configMaps, secrets := byName(s.inv.ConfigMaps), byName(s.inv.Secrets)
 	for _, w := range workloads {
-		s.captureConfiguration(w)
+		s.captureConfiguration(w, configMaps, secrets)
 	}
 	addNamed(out, s.inv.Volumes, func(o unstructured.Unstructured) bool { return volumes.Has(o.GetName()) })
 	addNamed(out, s.inv.Claims, func(o unstructured.Unstructured) bool {
 		return taken.Has(catalog.ClaimKey{Namespace: o.GetNamespace(), Name: o.GetName()})
 	})
+	services := byName(s.inv.Services)
 	for _, w := range workloads {
-		s.captureService(w)
+		s.captureService(w, services)
 	}
 	for _, w := range workloads {
 		out.add(w.raw)
@@ -94,13 +98,20 @@ func addNamed[T any](out *objectSet, list []Listed[T], want func(unstructured.Un
 	}
 }
 
+// byName finds the objects of a list.
+func byName[T any](list []Listed[T]) map[types.NamespacedName]unstructured.Unstructured {
+	index := make(map[types.NamespacedName]unstructured.Unstructured, len(list))
+	for i := range list {
+		raw := list[i].Raw
+		index[types.NamespacedName{Namespace: raw.GetNamespace(), Name: raw.GetName()}] = raw
+	}
+	return index
+}
+
 // wantsWorkload says whether w itself goes into the point: it uses a claim that
 // was taken, and no list of names leaves it out. One that was named need not
 // use any, if the labels cover it.
-func (s *selector) wantsWorkload(w *workload) bool {
-	uses := slices.ContainsFunc(s.out.Volumes, func(v catalog.Volume) bool {
-		return slices.ContainsFunc(s.usage.users[v.Claim], func(u use) bool { return u.workload == w })
-	})
+func (s *selector) wantsWorkload(w *workload, uses bool) bool {
 	optedIn := s.sel.OptIn != "" && (w.labels[PlanLabel] == s.sel.OptIn || s.namespaceOptedIn(w.namespace))
 	switch {
 	case optedIn || s.sel.OptInOnly:
@@ -119,48 +130,44 @@ func (s *selector) namesOnly() bool {
 }
 
 // captureService takes the governing Service of a StatefulSet.
-func (s *selector) captureService(w *workload) {
+func (s *selector) captureService(w *workload, services map[types.NamespacedName]unstructured.Unstructured) {
 	if w.service == "" {
 		return
 	}
-	for _, service := range s.inv.Services {
-		if service.Object.Namespace == w.namespace && service.Object.Name == w.service {
-			s.out.Objects.add(service.Raw)
-			return
-		}
+	if service, found := services[types.NamespacedName{Namespace: w.namespace, Name: w.service}]; found {
+		s.out.Objects.add(service)
+		return
 	}
 	s.skip("Service", w.namespace, w.service, catalog.SkipNotFound, "%s %s names it as its governing Service, and it does not exist", w.Kind, w.Name)
 }
 
 // captureConfiguration takes the ConfigMaps, and if asked the Secrets, that
 // the Pods of w mount or name.
-func (s *selector) captureConfiguration(w *workload) {
+func (s *selector) captureConfiguration(w *workload, configMaps, secrets map[types.NamespacedName]unstructured.Unstructured) {
 	refs := referencesOf(w.pod)
 	for _, name := range sets.List(refs.configMaps) {
 		if s.include.NoConfigMaps {
 			s.skip("ConfigMap", w.namespace, name, catalog.SkipNotAsked, "%s %s uses it; the plan leaves ConfigMaps out (include.configMaps)", w.Kind, w.Name)
 			continue
 		}
-		captureNamed(s, "ConfigMap", s.inv.ConfigMaps, w, name)
+		s.captureNamed("ConfigMap", configMaps, w, name)
 	}
 	for _, name := range sets.List(refs.secrets) {
 		if !s.include.Secrets {
 			s.skip("Secret", w.namespace, name, catalog.SkipNotAsked, "%s %s uses it; Secrets are kept only when asked for (--include-secrets)", w.Kind, w.Name)
 			continue
 		}
-		captureNamed(s, "Secret", s.inv.Secrets, w, name)
+		s.captureNamed("Secret", secrets, w, name)
 	}
 	if account := w.pod.ServiceAccountName; account != "" && account != "default" {
 		s.skip("ServiceAccount", w.namespace, account, catalog.SkipNotSupported, "%s %s runs as it; it must exist where the workload is restored", w.Kind, w.Name)
 	}
 }
 
-func captureNamed[T any](s *selector, kind string, list []Listed[T], w *workload, name string) {
-	for _, item := range list {
-		if item.Raw.GetNamespace() == w.namespace && item.Raw.GetName() == name {
-			s.out.Objects.add(item.Raw)
-			return
-		}
+func (s *selector) captureNamed(kind string, objects map[types.NamespacedName]unstructured.Unstructured, w *workload, name string) {
+	if object, found := objects[types.NamespacedName{Namespace: w.namespace, Name: name}]; found {
+		s.out.Objects.add(object)
+		return
 	}
 	s.skip(kind, w.namespace, name, catalog.SkipNotFound, "%s %s uses it, and it does not exist", w.Kind, w.Name)
 }

@@ -16,7 +16,7 @@ import (
 // does not cover, or that do not exist. A restore must know of them: it would
 // start a StatefulSet on empty disks in their place.
 func (s *selector) noteClaimsLeftOut(captured []*workload, taken sets.Set[catalog.ClaimKey]) {
-	exists := sets.New[catalog.ClaimKey]()
+	holds, exists := sets.New(captured...), sets.New[catalog.ClaimKey]()
 	for i := range s.inv.Claims {
 		claim := &s.inv.Claims[i].Object
 		key := keyOf(claim)
@@ -25,7 +25,7 @@ func (s *selector) noteClaimsLeftOut(captured []*workload, taken sets.Set[catalo
 			continue // what is wanted and was not taken has a reason already
 		}
 		for _, u := range s.usage.users[key] {
-			if slices.Contains(captured, u.workload) {
+			if holds.Has(u.workload) {
 				s.skip("PersistentVolumeClaim", key.Namespace, key.Name, catalog.SkipNotSelected, "%s %s uses it, and the selection leaves it out", u.workload.Kind, u.workload.Name)
 				break
 			}
@@ -36,7 +36,7 @@ func (s *selector) noteClaimsLeftOut(captured []*workload, taken sets.Set[catalo
 			continue
 		}
 		for _, u := range users {
-			if slices.Contains(captured, u.workload) {
+			if holds.Has(u.workload) {
 				s.skip("PersistentVolumeClaim", key.Namespace, key.Name, catalog.SkipNotFound, "%s %s uses it, and it does not exist", u.workload.Kind, u.workload.Name)
 				break
 			}

@@ -38,11 +38,13 @@ type usage struct {
 }
 
 // findUsage relates workloads and claims. A StatefulSet's claims are found by
-// their deterministic names, so claims of ordinals above the present replicas
-// are among them; a claim may have several users, of which the first in order
-// StatefulSet, Deployment, Pod is said to own it.
+// their deterministic names, template-set-ordinal, so claims of ordinals above
+// the present replicas are among them; a claim may have several users, of which
+// the first in order StatefulSet, Deployment, Pod is said to own it. It takes
+// time in proportion to the cluster.
 func findUsage(inv *Inventory) usage {
 	u := usage{workloads: findWorkloads(inv), users: map[catalog.ClaimKey][]use{}}
+	ordinals := ordinalsOf(inv)
 	for i := range u.workloads {
 		w := &u.workloads[i]
 		for _, volume := range w.pod.Volumes {
@@ -51,34 +53,37 @@ func findUsage(inv *Inventory) usage {
 				u.users[key] = append(u.users[key], use{workload: w})
 			}
 		}
-		for _, claim := range inv.Claims {
-			if claim.Object.Namespace != w.namespace {
-				continue
+		for n, template := range w.templates {
+			if slices.ContainsFunc(w.templates[:n], func(t corev1.PersistentVolumeClaim) bool { return t.Name == template.Name }) {
+				continue // the API server takes it twice, and there is one claim
 			}
-			if template, ordinal, ok := templateOf(w, claim.Object.Name); ok {
-				key := keyOf(&claim.Object)
-				u.users[key] = append(u.users[key], use{workload: w, template: template, ordinal: &ordinal})
+			prefix := template.Name + "-" + w.Name
+			for _, ordinal := range ordinals[catalog.ClaimKey{Namespace: w.namespace, Name: prefix}] {
+				key := catalog.ClaimKey{Namespace: w.namespace, Name: prefix + "-" + strconv.Itoa(ordinal)}
+				u.users[key] = append(u.users[key], use{workload: w, template: template.Name, ordinal: &ordinal})
 			}
 		}
 	}
 	return u
 }
 
-// templateOf parses a claim name as template-set-ordinal of the set w. Of two
-// templates that fit, the longer one is meant.
-func templateOf(w *workload, claim string) (template string, ordinal int, ok bool) {
-	for _, t := range w.templates {
-		digits, found := strings.CutPrefix(claim, t.Name+"-"+w.Name+"-")
-		if !found || len(t.Name) < len(template) {
+// ordinalsOf finds the claims whose names could be a StatefulSet's: by what is
+// before the last dash, the numbers that come after it.
+func ordinalsOf(inv *Inventory) map[catalog.ClaimKey][]int {
+	found := map[catalog.ClaimKey][]int{}
+	for i := range inv.Claims {
+		claim := &inv.Claims[i].Object
+		dash := strings.LastIndexByte(claim.Name, '-')
+		if dash < 0 {
 			continue
 		}
-		n, err := strconv.Atoi(digits)
-		if err != nil || n < 0 || strconv.Itoa(n) != digits {
-			continue
+		digits := claim.Name[dash+1:]
+		if n, err := strconv.Atoi(digits); err == nil && strconv.Itoa(n) == digits {
+			prefix := catalog.ClaimKey{Namespace: claim.Namespace, Name: claim.Name[:dash]}
+			found[prefix] = append(found[prefix], n)
 		}
-		template, ordinal, ok = t.Name, n, true
 	}
-	return template, ordinal, ok
+	return found
 }
 
 // findWorkloads gathers what may use claims and can be captured: Pods of

@@ -5,12 +5,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"hawser.dev/hawser/catalog"
 )
 
-func TestTemplateOf(t *testing.T) {
+func TestAStatefulSetsClaimsAreKnownByTheirNames(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		set       string
@@ -42,15 +39,16 @@ func TestTemplateOf(t *testing.T) {
 		{"more before the template", "redis", []string{"data"}, "old-data-redis-0", ""},
 		{"an ordinal that no set has", "redis", []string{"data"}, "data-redis-99999999999999999999", ""},
 		{"a set without templates", "redis", nil, "data-redis-0", ""},
+		{"a template that is there twice", "redis", []string{"data", "data"}, "data-redis-0", "data 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := &workload{Workload: catalog.Workload{Kind: "StatefulSet", Name: c.set}}
-			for _, name := range c.templates {
-				w.templates = append(w.templates, corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name}})
-			}
+			inv := inventory(t, statefulSet("shop/"+c.set, c.templates...))
+			claim := Listed[corev1.PersistentVolumeClaim]{} // of a name that need not be valid
+			claim.Object.Namespace, claim.Object.Name = "shop", c.claim
+			inv.Claims = append(inv.Claims, claim)
 			var got string
-			if template, ordinal, ok := templateOf(w, c.claim); ok {
-				got = fmt.Sprint(template, " ", ordinal)
+			for _, u := range findUsage(inv).users[keyOf(&claim.Object)] {
+				got += fmt.Sprint(u.template, " ", *u.ordinal)
 			}
 			if got != c.want {
 				t.Errorf("claim %s of set %s is %q, want %q", c.claim, c.set, got, c.want)
