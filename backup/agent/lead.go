@@ -15,8 +15,10 @@ import (
 const (
 	// round is the longest time between two rounds of the loop.
 	round = time.Minute
-	// lookPeriod is the time between two looks at the claims of the cluster.
-	lookPeriod = 10 * time.Minute
+	// lookPeriod is the time between two looks at the claims of the cluster,
+	// unless a run ends: a look costs a list of each of ten kinds, and an idle
+	// agent asks for little.
+	lookPeriod = 30 * time.Minute
 )
 
 var (
@@ -30,10 +32,11 @@ type leadership struct {
 	clusterUID string
 	inForce    map[string]inForce
 	progress   map[string]*progress
-	ended      chan RunEnd // of runs
-	tended     chan struct{}
+	ended      chan RunEnd       // of runs
+	tended     chan []ClaimState // nil if the claims were not looked at
 	tending    bool
-	keepBase   time.Time // as the base of a plan: what KeepAt has settled
+	claims     []ClaimState // as last seen
+	keepBase   time.Time    // as the base of a plan: what KeepAt has settled
 	lookAt     time.Time
 	pruneNow   map[string]bool // plans with a new point
 }
@@ -79,7 +82,7 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	}
 	l := &leadership{
 		Agent: a, clusterUID: string(system.UID), progress: map[string]*progress{}, pruneNow: map[string]bool{},
-		ended: make(chan RunEnd), tended: make(chan struct{}), keepBase: a.Clock.Now(), lookAt: a.Clock.Now(),
+		ended: make(chan RunEnd), tended: make(chan []ClaimState), keepBase: a.Clock.Now(), lookAt: a.Clock.Now(),
 	}
 	if l.inForce, err = readState(ctx, a.Kubernetes, a.Namespace); err != nil {
 		return nil, err
@@ -185,8 +188,11 @@ func (l *leadership) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		case end := <-l.ended:
 			l.finish(ctx, end)
-		case <-l.tended:
+		case claims := <-l.tended:
 			l.tending = false
+			if claims != nil {
+				l.claims = claims
+			}
 		case <-l.changed:
 			if err := l.adopt(ctx, l.currentPlans()); err != nil {
 				timer.Stop()
@@ -241,6 +247,7 @@ func (l *leadership) step(ctx context.Context, now time.Time) time.Time {
 		soonest(p.retryAt)
 	}
 	l.tend(ctx, now)
+	l.review(now)
 	return again
 }
 

@@ -27,9 +27,9 @@ const LeaseName = "hawser-agent"
 // second all year. Candidates here watch the Lease, so the leader need not
 // renew it more often than an idle agent may ask for anything.
 const (
-	leaseDuration = 17 * time.Second // after its last sign a leader is taken to be dead
-	renewPeriod   = 11 * time.Second
-	renewDeadline = 14 * time.Second // a leader that could not renew for so long stops
+	leaseDuration = 18 * time.Second // after its last sign a leader is taken to be dead
+	renewPeriod   = 12 * time.Second
+	renewDeadline = 15 * time.Second // a leader that could not renew for so long stops
 	retryPeriod   = time.Second      // after an error
 )
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -138,12 +139,13 @@ func (l *leadership) tend(ctx context.Context, now time.Time) {
 	}
 	l.tending = true
 	go func() {
-		defer func() { l.tended <- struct{}{} }()
+		var claims []ClaimState
+		defer func() { l.tended <- claims }()
 		if len(keep) > 0 || sweep {
 			l.keep(ctx, keep, sweep)
 		}
 		if look {
-			l.look(ctx, plans)
+			claims = l.look(ctx, plans)
 		}
 	}()
 }
@@ -168,15 +170,33 @@ func (l *leadership) keep(ctx context.Context, plans []Plan, sweep bool) {
 	}
 }
 
-func (l *leadership) look(ctx context.Context, plans []Plan) {
+// look sees how the claims stand; nil if it cannot.
+func (l *leadership) look(ctx context.Context, plans []Plan) []ClaimState {
 	claims, err := l.Watchman.Look(ctx, plans)
-	if err != nil {
-		if ctx.Err() == nil {
-			l.Log.Warn("how the claims stand cannot be seen", "error", err)
-		}
+	if err != nil && ctx.Err() == nil {
+		l.Log.Warn("how the claims stand cannot be seen", "error", err)
+	}
+	return claims
+}
+
+// review tells how the claims stand that were seen last: their data grows older
+// while nobody looks.
+func (l *leadership) review(now time.Time) {
+	if l.claims == nil {
 		return
 	}
-	l.Observer.Covered(claims, l.Clock.Now())
+	rpo := map[string]time.Duration{}
+	for _, p := range l.currentPlans() {
+		rpo[p.Name] = p.RPO
+	}
+	claims := slices.Clone(l.claims)
+	for i := range claims {
+		c := &claims[i]
+		if limit := rpo[c.Plan]; limit > 0 && !c.Breach && now.Sub(c.Restorable) > limit {
+			c.Breach, c.Why = true, "its newest data is older than the "+limit.String()+" of the plan's rpo"
+		}
+	}
+	l.Observer.Covered(claims, now)
 }
 
 // reportTakenOver reports a run that an earlier leader had begun.
