@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -178,8 +179,9 @@ func TestARunThatWasAbandonedRemovesWhatItHasMadeSince(t *testing.T) {
 	}
 	l.stored(t, intent, "late")
 	r := &run{Runner: l.Runner, point: intent.Point}
-	if err := r.giveUp(t.Context(), intent, fmt.Errorf("commit: %w", catalog.ErrFenced)); err != nil {
-		t.Fatal(err)
+	closed, err := r.giveUp(t.Context(), intent, fmt.Errorf("commit: %w", catalog.ErrFenced))
+	if !errors.Is(err, catalog.ErrFenced) || closed.Outcome != catalog.Abandoned {
+		t.Errorf("it is closed as %q, error %v, want abandoned and %v", closed.Outcome, err, catalog.ErrFenced)
 	}
 	wantDiff(t, "left in the cluster", []string(nil), l.left(t))
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,58 +18,101 @@ import (
 )
 
 // ErrRolledBack: a run that another process had begun could not be brought to
-// its end, and was abandoned; what it had made is removed.
+// its end, and was abandoned. What it had made is removed, or will be by the
+// next run.
 var ErrRolledBack = errors.New("the interrupted run was rolled back")
 
 // Resume takes up a run that another agent has begun and left open. If all its
 // snapshots were requested it completes the point from them: they are of the
 // moment at which the other one took them. Otherwise some would be of now, so it
-// rolls the run back and fails with ErrRolledBack. request is that of the run's
-// plan. Both agents may be at it at once: one of them closes the point.
+// rolls the run back and fails with ErrRolledBack; as it does if hooks were to
+// keep Pods quiet, since nobody knows whether they did until each snapshot was
+// cut. request is that of the run's plan. Both agents may be at it at once: one
+// of them closes the point, and both return its commit.
 func (r *Runner) Resume(ctx context.Context, request Request, intent catalog.Intent) (catalog.Commit, error) {
 	request.Plan, request.Scheduled, request.Attempt = intent.Plan, intent.Scheduled, intent.Attempt
 	run, err := r.prepare(ctx, request)
+	if no := (unselectable{}); errors.As(err, &no) {
+		return r.RollBack(ctx, intent, no.Error())
+	}
 	if err != nil {
 		return catalog.Commit{}, err
 	}
-	run.resumed = true
+	run.takeUp(intent)
+	if err := run.protectAll(ctx); err != nil {
+		return catalog.Commit{}, err
+	}
+	if err := run.aim(ctx); err != nil {
+		return catalog.Commit{}, err
+	}
 	obstacle, err := run.obstacle(ctx, intent)
 	if err != nil {
 		return catalog.Commit{}, err
 	}
 	if obstacle != "" {
-		return catalog.Commit{}, r.rollBack(ctx, intent, run.survey, obstacle)
+		return r.rollBack(ctx, intent, run.survey, obstacle, run.releaseQuieted(intent))
 	}
-	if err := run.protectAll(ctx); err != nil {
+	commit, err := run.conclude(ctx, intent)
+	if err != nil && commit.Outcome == catalog.Abandoned {
+		err = fmt.Errorf("point %s: %w: %w", intent.Point, ErrRolledBack, err)
+	}
+	if err != nil {
 		return catalog.Commit{}, err
 	}
-	return run.conclude(ctx, intent)
+	return commit, nil
+}
+
+// takeUp makes the run the one that intent began. Its snapshots have as long as
+// they would have had.
+func (r *run) takeUp(intent catalog.Intent) {
+	r.resumed = true
+	r.started, r.deadline = intent.Started, intent.Deadline
+	r.request.Snapshot.Timeout = max(r.deadline.Add(-closeTime).Sub(r.Now()), errorGrace)
+	r.note("the agent that began the run ended before it did; another one completed it")
 }
 
 // RollBack abandons a run that another agent has begun and left open, and
 // removes what it had made; reason is for the record. It fails with
-// ErrRolledBack when it is done.
-func (r *Runner) RollBack(ctx context.Context, intent catalog.Intent, reason string) error {
+// ErrRolledBack when it is done. If the run was committed meanwhile it returns
+// the commit.
+func (r *Runner) RollBack(ctx context.Context, intent catalog.Intent, reason string) (catalog.Commit, error) {
 	survey, err := r.Catalog.Survey(ctx, intent.Cluster.UID)
 	if err != nil {
-		return err
+		return catalog.Commit{}, err
 	}
-	return r.rollBack(ctx, intent, survey, reason)
+	return r.rollBack(ctx, intent, survey, reason, nil)
 }
 
-func (r *Runner) rollBack(ctx context.Context, intent catalog.Intent, survey []catalog.Presence, reason string) error {
-	if err := r.abandon(ctx, intent, survey, "its agent "+intent.Agent+" ended before the run did, and "+reason); err != nil {
-		return err
+// rollBack is RollBack. release, which may be nil, is called once it is certain
+// that the run cannot commit.
+func (r *Runner) rollBack(ctx context.Context, intent catalog.Intent, survey []catalog.Presence, reason string, release func(context.Context)) (catalog.Commit, error) {
+	if err := r.fence(ctx, intent, survey, "its agent "+intent.Agent+" ended before the run did, and "+reason); err != nil {
+		return catalog.Commit{}, err
 	}
-	return fmt.Errorf("point %s: %w: %s", intent.Point, ErrRolledBack, reason)
+	closed, err := r.clearUp(ctx, intent, release)
+	if closed.Outcome == "" {
+		return catalog.Commit{}, err
+	}
+	if err != nil {
+		r.log().Warn("an interrupted run could not be cleared up; the next backup tries again", "point", intent.Point, "error", err)
+	}
+	if closed.Outcome == catalog.Abandoned {
+		return catalog.Commit{}, fmt.Errorf("point %s: %w: %s", intent.Point, ErrRolledBack, reason)
+	}
+	return closed, nil
 }
 
 // obstacle says why a run cannot be completed from what it had done, or
 // returns "".
 func (r *run) obstacle(ctx context.Context, intent catalog.Intent) (string, error) {
-	wanted := r.intent()
-	if r.request.Snapshot.Skip != (len(intent.Snapshots) == 0) || !sets.New(wanted.Snapshots...).Equal(sets.New(intent.Snapshots...)) {
-		return "its plan selects other claims now", nil
+	if r.Now().After(intent.Deadline) {
+		return "its deadline has passed", nil
+	}
+	if !sets.New(r.intent().Snapshots...).Equal(sets.New(intent.Snapshots...)) {
+		return "snapshots of other claims would be taken now", nil
+	}
+	if len(r.shots) > 0 && r.quieted() {
+		return "whether hooks kept its Pods quiet until the snapshots were cut is not known", nil
 	}
 	for _, p := range r.survey {
 		if p.Point == intent.Point && p.Bundle {
@@ -84,6 +129,37 @@ func (r *run) obstacle(ctx context.Context, intent catalog.Intent) (string, erro
 		}
 	}
 	return "", nil
+}
+
+// quieted says whether any Pod, running or not, that uses the volumes asks for
+// hooks: the Pod that the other process made quiet may be another one by now.
+func (r *run) quieted() bool {
+	taken := map[catalog.ClaimKey]bool{}
+	for _, v := range r.volumes {
+		taken[v.Claim] = true
+	}
+	return slices.ContainsFunc(r.inv.Pods, func(pod Listed[corev1.Pod]) bool {
+		_, asked, _ := hookOf(&pod.Object, r.request.Hooks)
+		return asked && len(claimsUsedBy(&pod.Object, taken)) > 0
+	})
+}
+
+// releaseQuieted returns what runs the post hooks of the Pods that the process
+// which began the run may have left quiet. It must not be called while that run
+// can still commit: its snapshots may not be cut yet.
+func (r *run) releaseQuieted(intent catalog.Intent) func(context.Context) {
+	if r.Exec == nil || len(intent.Snapshots) == 0 {
+		return nil
+	}
+	return func(ctx context.Context) {
+		var quiets []*quiet
+		for _, hook := range findHooks(r.inv.Pods, r.volumes, r.request.Hooks) {
+			if hook.err == nil {
+				quiets = append(quiets, &quiet{hook: hook, exec: r.Exec})
+			}
+		}
+		r.releaseAll(ctx, quiets)
+	}
 }
 
 // requested names the VolumeSnapshots of the run's point that exist.

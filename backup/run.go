@@ -49,18 +49,21 @@ type Runner struct {
 	Catalog    *catalog.Catalog
 	// ClusterName is for people; the cluster's identity is read from it.
 	ClusterName string
-	Writer      string           // program and version, for the record
-	Agent       string           // identity of the agent's process; "" on the command line
-	Now         func() time.Time // the clock
-	Report      func(Event)      // called from several goroutines; nil for none
-	Log         *slog.Logger     // nil for none
+	Writer      string // program and version, for the record
+	// Agent is the identity of the agent's process; "" on the command line. No two
+	// processes may have the same, not even one after the other in the same Pod:
+	// the second could not tell its own runs from those that the first left open.
+	Agent  string
+	Now    func() time.Time // the clock
+	Report func(Event)      // called from several goroutines; nil for none
+	Log    *slog.Logger     // nil for none
 }
 
 // Request says what one run takes.
 type Request struct {
 	Plan      string    // catalog.ManualPlan if the run belongs to none
 	Scheduled time.Time // the occurrence; the zero value means now
-	Attempt   int       // how many runs of the occurrence were abandoned before
+	Attempt   int       // how many runs of the occurrence have ended without a point
 	Select    Selection
 	Include   Include
 	Protect   Protection
@@ -102,6 +105,12 @@ const (
 // ErrNothing: the selection holds no claim that can be backed up.
 var ErrNothing = errors.New("nothing to back up")
 
+// unselectable is why a selection finds nothing to back up in the cluster as it
+// is, which no retry will mend.
+type unselectable struct{ error }
+
+func (u unselectable) Unwrap() error { return u.error }
+
 // run is the state of one run.
 type run struct {
 	*Runner
@@ -109,6 +118,7 @@ type run struct {
 	cluster    catalog.Cluster
 	point      catalog.PointID
 	started    time.Time
+	deadline   time.Time // the run does not commit after this
 	survey     []catalog.Presence
 	inv        *Inventory
 	objects    objectSet
@@ -116,8 +126,8 @@ type run struct {
 	persistent map[string]corev1.PersistentVolume // of volumes, by name, as listed
 	skipped    []catalog.Skip
 	counts     catalog.Counts
-	resumed    bool                     // the snapshots were requested by an earlier process
-	failed     []catalog.IntentSnapshot // that the point does not rely on
+	shots      []*shot // the snapshots to take; none if the request says so
+	resumed    bool    // they were requested by an earlier process
 
 	mu      sync.Mutex // guards what hooks may add to side by side
 	reasons []string   // why the point is partial
@@ -128,6 +138,10 @@ type run struct {
 // Partial. If it fails no point was made, and what it had made in the cluster
 // was removed, or is named in the journal for a later run to remove; volumes
 // that it protected stay protected. Run may be called again at any time.
+//
+// An occurrence comes to one point: a run with an Attempt above 0 closes the
+// runs before it that are still open, and if one of them had made the point
+// after all, returns its commit.
 func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, error) {
 	if err := catalog.ValidatePlan(request.Plan); err != nil {
 		return catalog.Commit{}, err
@@ -139,7 +153,13 @@ func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, erro
 	if err := r.recover(ctx, run.survey); err != nil {
 		return catalog.Commit{}, fmt.Errorf("clear up after an earlier run: %w", err)
 	}
+	if made, err := run.closeEarlier(ctx); err != nil || made.Outcome != "" {
+		return made, err
+	}
 	if err := run.protectAll(ctx); err != nil {
+		return catalog.Commit{}, err
+	}
+	if err := run.aim(ctx); err != nil {
 		return catalog.Commit{}, err
 	}
 	intent := run.intent()
@@ -149,31 +169,28 @@ func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, erro
 		}
 		return catalog.Commit{}, err
 	}
-	return run.conclude(ctx, intent)
-}
-
-// conclude brings a run whose intent is in the journal to its end: the point is
-// committed, or the run is abandoned and what it made is removed.
-func (r *run) conclude(ctx context.Context, intent catalog.Intent) (catalog.Commit, error) {
-	commit, err := r.finish(ctx)
+	commit, err := run.conclude(ctx, intent)
 	if err != nil {
-		return catalog.Commit{}, errors.Join(err, r.giveUp(ctx, intent, err))
-	}
-	if err := r.settle(ctx); err != nil {
-		r.log().Warn("the point is committed; its journal entry stays open, and the next run clears up", "point", r.point, "error", err)
+		return catalog.Commit{}, err
 	}
 	return commit, nil
 }
 
-// settle removes the snapshots that the committed point does not rely on, and
-// closes the journal entry.
-func (r *run) settle(ctx context.Context) error {
+// conclude brings a run whose intent is in the journal to its end, and returns
+// how it is closed: the point is committed, or the run is abandoned, which is an
+// error, and what it made is removed. The commit is the zero value if the run
+// could not be closed.
+func (r *run) conclude(ctx context.Context, intent catalog.Intent) (catalog.Commit, error) {
+	commit, err := r.finish(ctx)
+	if err != nil {
+		return r.giveUp(ctx, intent, err)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
-	if err := r.discard(ctx, r.point, r.failed); err != nil {
-		return err
+	if err := r.tidy(ctx, intent, unusedSnapshots(intent, r.volumes)); err != nil {
+		r.log().Warn("the point is committed; its journal entry stays open, and the next run clears up", "point", r.point, "error", err)
 	}
-	return r.Catalog.Settle(ctx, r.cluster.UID, r.point)
+	return commit, nil
 }
 
 // prepare reads the cluster and the catalog, and decides what to take.
@@ -190,16 +207,17 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	if run.request.Snapshot.Timeout <= 0 {
 		run.request.Snapshot.Timeout = DefaultSnapshotTimeout
 	}
+	run.deadline = run.started.Add(run.request.Snapshot.Timeout + closeTime)
 	run.point = catalog.NewPointID(run.cluster.UID, request.Plan, run.request.Scheduled, run.request.Attempt)
 	if run.inv, err = Observe(ctx, r.Dynamic, request.Select, request.Include); err != nil {
 		return nil, err
 	}
 	selected, err := Select(run.inv, request.Select, request.Include)
 	if err != nil {
-		return nil, err
+		return nil, unselectable{err}
 	}
 	if len(selected.Volumes) == 0 {
-		return nil, nothing(selected.Skipped)
+		return nil, unselectable{nothing(selected.Skipped)}
 	}
 	run.volumes, run.persistent = selected.Volumes, selected.Persistent
 	run.skipped, run.objects = selected.Skipped, selected.Objects
@@ -300,31 +318,22 @@ func (r *run) leaveOut(errs []error) {
 func (r *run) intent() catalog.Intent {
 	intent := catalog.Intent{
 		Point: r.point, Cluster: r.cluster, Plan: r.request.Plan, Scheduled: r.request.Scheduled.UTC(),
-		Attempt: r.request.Attempt, Agent: r.Agent, Started: r.started, Deadline: r.deadline(), Writer: r.Writer,
+		Attempt: r.request.Attempt, Agent: r.Agent, Started: r.started, Deadline: r.deadline, Writer: r.Writer,
 	}
-	if r.request.Snapshot.Skip {
-		return intent
-	}
-	for _, v := range r.volumes {
-		intent.Snapshots = append(intent.Snapshots, catalog.IntentSnapshot{Claim: v.Claim, Name: snapshotName(r.point, v.Claim)})
+	for _, shot := range r.shots {
+		intent.Snapshots = append(intent.Snapshots, catalog.IntentSnapshot{Claim: shot.volume.Claim, Name: shot.name})
 	}
 	return intent
 }
 
-func (r *run) deadline() time.Time {
-	return r.started.Add(r.request.Snapshot.Timeout + closeTime)
-}
-
 // finish takes the snapshots and commits the point.
 func (r *run) finish(ctx context.Context) (catalog.Commit, error) {
-	if !r.request.Snapshot.Skip {
-		if err := r.takeSnapshots(ctx); err != nil {
-			return catalog.Commit{}, err
-		}
+	if err := r.takeSnapshots(ctx); err != nil {
+		return catalog.Commit{}, err
 	}
 	now := r.Now().UTC()
-	if now.After(r.deadline()) {
-		return catalog.Commit{}, fmt.Errorf("the run took until %s, past its deadline of %s; raise snapshot.timeout", now.Format(time.TimeOnly), r.deadline().Format(time.TimeOnly))
+	if now.After(r.deadline) {
+		return catalog.Commit{}, fmt.Errorf("the run took until %s, past its deadline of %s; raise snapshot.timeout", now.Format(time.TimeOnly), r.deadline.Format(time.TimeOnly))
 	}
 	r.counts.Claims, r.counts.Objects, r.counts.Skipped = len(r.volumes), len(r.objects.objects), len(r.skipped)
 	outcome := catalog.Complete

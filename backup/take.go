@@ -8,6 +8,7 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -22,25 +23,20 @@ const (
 	parallelHooks = 4
 )
 
-// takeSnapshots takes a snapshot of every volume whose driver can, and fills in
-// the records. Those that failed stay until the point is committed: as long as
-// it is not, another run may have taken this one up and rely on them.
+// takeSnapshots takes the snapshots that were aimed, and fills in the records.
+// Those that failed stay until the point is committed: as long as it is not,
+// another run may have taken this one up and rely on them.
 func (r *run) takeSnapshots(ctx context.Context) error {
-	all, err := r.aim(ctx)
+	if err := r.shoot(ctx, r.shots); err != nil {
+		return err
+	}
+	contents, err := r.boundContents(ctx, r.shots)
 	if err != nil {
 		return err
 	}
-	if err := r.shoot(ctx, all); err != nil {
-		return err
-	}
-	contents, err := r.boundContents(ctx, all)
-	if err != nil {
-		return err
-	}
-	for _, shot := range all {
+	for _, shot := range r.shots {
 		if err := r.fill(shot, contents); err != nil {
 			r.problem(shot.volume, err)
-			r.failed = append(r.failed, catalog.IntentSnapshot{Claim: shot.volume.Claim, Name: shot.name})
 		}
 	}
 	return nil
@@ -53,15 +49,18 @@ func (r *run) problem(v *catalog.Volume, err error) {
 	r.report(v.Claim, StageFailed, err.Error())
 }
 
-// aim finds the snapshot class of each volume, and makes sure that it exists.
-// A volume whose driver has none gets no snapshot.
-func (r *run) aim(ctx context.Context) ([]*shot, error) {
+// aim decides which snapshots the run takes: it finds the class of each volume,
+// and makes sure that it exists. A volume whose driver has none gets no
+// snapshot, and so does every volume if the request says so.
+func (r *run) aim(ctx context.Context) error {
+	if r.request.Snapshot.Skip {
+		return nil
+	}
 	type answer struct {
 		class string
 		err   error
 	}
 	byDriver := map[string]answer{}
-	var all []*shot
 	for i := range r.volumes {
 		v := &r.volumes[i]
 		got, known := byDriver[v.Driver]
@@ -72,7 +71,7 @@ func (r *run) aim(ctx context.Context) ([]*shot, error) {
 				got.class, err = retain.Name, ensureClass(ctx, r.Snapshots, r.inv, retain)
 			}
 			if err != nil && (fatal(err) || ctx.Err() != nil) {
-				return nil, err
+				return err
 			}
 			got.err = err
 			byDriver[v.Driver] = got
@@ -81,9 +80,9 @@ func (r *run) aim(ctx context.Context) ([]*shot, error) {
 			r.problem(v, got.err)
 			continue
 		}
-		all = append(all, &shot{volume: v, name: snapshotName(r.point, v.Claim), class: got.class})
+		r.shots = append(r.shots, &shot{volume: v, name: snapshotName(r.point, v.Claim), class: got.class})
 	}
-	return all, nil
+	return nil
 }
 
 // shoot takes the snapshots: those of Pods with hooks while the Pods are
@@ -121,7 +120,8 @@ func (r *run) create(ctx context.Context, s *shots, slots *semaphore.Weighted, s
 			defer slots.Release(1)
 			claim := shot.volume.Claim
 			_, err := r.Snapshots.SnapshotV1().VolumeSnapshots(claim.Namespace).Create(gctx, newSnapshot(r.point, claim, shot.class, r.Catalog.Repository().ID), metav1.CreateOptions{})
-			if err == nil {
+			// It can only exist if the answer to a first try got lost.
+			if err == nil || apierrors.IsAlreadyExists(err) {
 				r.report(claim, StageSnapshot, "snapshot requested")
 				return nil
 			}

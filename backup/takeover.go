@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hawser.dev/hawser/catalog"
@@ -16,15 +17,20 @@ type TakenOver struct {
 	Intent catalog.Intent
 	Commit catalog.Commit // of the point, if it was completed
 	// Err is nil if the run was completed. It wraps ErrRolledBack if it was
-	// rolled back; otherwise it says why the run is still open.
+	// rolled back: the occurrence is free for another attempt. Otherwise it says
+	// why the run is still open; a later TakeOver or run closes it.
 	Err error
 }
 
-// TakeOver finishes what other agents have left open, as a new leader must
-// before it runs anything: each run is completed if it can be, and rolled back
-// if not, or if requestFor knows no plan of that name. Runs from the command
+// takeovers is how many runs are taken over at once.
+const takeovers = 4
+
+// TakeOver finishes what other agents have left, as a new leader must before it
+// runs anything: a run that is open is completed if it can be, and rolled back
+// if not, or if requestFor knows no plan of that name; after one that is closed
+// it is cleared up. It returns the runs that were open. Runs from the command
 // line are left to their deadline. It fails only if the catalog cannot be read,
-// or ctx ends.
+// or ctx ends. It may be called again at any time.
 func (r *Runner) TakeOver(ctx context.Context, requestFor func(plan string) (Request, bool)) ([]TakenOver, error) {
 	system, err := r.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
@@ -34,38 +40,76 @@ func (r *Runner) TakeOver(ctx context.Context, requestFor func(plan string) (Req
 	if err != nil {
 		return nil, err
 	}
+	var mu sync.Mutex
 	var taken []TakenOver
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(takeovers)
 	for _, p := range survey {
-		if !p.Journal || p.Settled || p.Commit {
+		if !p.Journal || p.Settled {
 			continue
 		}
-		intent, err := r.Catalog.Intent(ctx, p)
-		if err != nil {
-			r.log().Warn("a journal entry cannot be read", "point", p.Point, "error", err)
-			continue
-		}
-		if !r.orphaned(intent) {
-			continue
-		}
-		outcome := TakenOver{Intent: intent}
-		outcome.Commit, outcome.Err = r.takeOver(ctx, requestFor, intent)
-		if ctx.Err() != nil {
-			return taken, context.Cause(ctx)
-		}
-		taken = append(taken, outcome)
+		group.Go(func() error {
+			outcome, ours := r.takeOver(gctx, p, requestFor)
+			if ours && ctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				taken = append(taken, outcome)
+			}
+			return context.Cause(ctx)
+		})
 	}
-	closed := slices.DeleteFunc(survey, func(p catalog.Presence) bool { return !p.Commit })
-	return taken, r.recover(ctx, closed)
+	return taken, group.Wait()
 }
 
-func (r *Runner) takeOver(ctx context.Context, requestFor func(plan string) (Request, bool), intent catalog.Intent) (catalog.Commit, error) {
-	request, known := requestFor(intent.Plan)
-	if !known {
-		return catalog.Commit{}, r.RollBack(ctx, intent, "the configuration has no such plan any more")
+// takeOver finishes one run, and says whether it was open and another agent's.
+func (r *Runner) takeOver(ctx context.Context, p catalog.Presence, requestFor func(plan string) (Request, bool)) (outcome TakenOver, ours bool) {
+	intent, err := r.Catalog.Intent(ctx, p)
+	if err != nil {
+		r.log().Warn("a journal entry cannot be read", "point", p.Point, "error", err)
+		return outcome, false
 	}
+	if !r.orphaned(intent) {
+		return outcome, false
+	}
+	request, known := requestFor(intent.Plan)
+	request.Plan, request.Scheduled, request.Attempt = intent.Plan, intent.Scheduled, intent.Attempt
+	switch {
+	case p.Commit:
+		if _, err := r.clearUp(ctx, intent, r.releaseLater(request, known, intent)); err != nil {
+			r.log().Warn("an earlier run could not be cleared up; the next backup tries again", "point", p.Point, "error", err)
+		}
+		return outcome, false
+	case known:
+		outcome.Commit, outcome.Err = r.resumeOrRollBack(ctx, request, intent)
+	default:
+		outcome.Commit, outcome.Err = r.RollBack(ctx, intent, "the configuration has no such plan any more")
+	}
+	outcome.Intent = intent
+	return outcome, true
+}
+
+// resumeOrRollBack rolls back also what could be completed at another moment: a
+// new attempt comes sooner to a point.
+func (r *Runner) resumeOrRollBack(ctx context.Context, request Request, intent catalog.Intent) (catalog.Commit, error) {
 	commit, err := r.Resume(ctx, request, intent)
 	if err == nil || errors.Is(err, ErrRolledBack) || ctx.Err() != nil {
 		return commit, err
 	}
-	return catalog.Commit{}, r.RollBack(ctx, intent, "it could not be completed: "+err.Error())
+	return r.RollBack(ctx, intent, "it could not be completed: "+err.Error())
+}
+
+// releaseLater returns what runs the post hooks of a run that was closed by a
+// process which may have ended before it did so itself.
+func (r *Runner) releaseLater(request Request, known bool, intent catalog.Intent) func(context.Context) {
+	if !known || r.Exec == nil || len(intent.Snapshots) == 0 {
+		return nil
+	}
+	return func(ctx context.Context) {
+		run, err := r.prepare(ctx, request)
+		if err != nil {
+			r.log().Warn("which Pods an earlier run may have left quiet cannot be found out", "point", intent.Point, "error", err)
+			return
+		}
+		run.releaseQuieted(intent)(ctx)
+	}
 }
