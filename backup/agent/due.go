@@ -133,13 +133,15 @@ func (s Schedule) between(after, until time.Time) Skipped {
 // newest is the newest occurrence that is not later than until. oldest is one.
 // It looks back further and further, as there may be very many.
 func (s Schedule) newest(oldest, until time.Time) time.Time {
-	found := oldest
-	for window := time.Hour; found.Equal(oldest) && until.Sub(oldest) > window/2; window *= 2 {
-		for t := s.Next(later(oldest, until.Add(-window))); !t.IsZero() && !t.After(until); t = s.Next(t) {
+	for window := time.Hour; ; window *= 2 {
+		from, found := later(oldest, until.Add(-window)), oldest
+		for t := s.Next(from); !t.IsZero() && !t.After(until); t = s.Next(t) {
 			found = t
 		}
+		if found.After(oldest) || from.Equal(oldest) {
+			return found
+		}
 	}
-	return found
 }
 
 // maxAttempts is how often an occurrence is tried.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"time"
 
 	"hawser.dev/hawser/backup"
@@ -69,7 +70,7 @@ const (
 	ResultComplete  Result = "complete"
 	ResultPartial   Result = "partial"
 	ResultFailed    Result = "failed"    // no point was made
-	ResultCancelled Result = "cancelled" // the agent stopped it
+	ResultCancelled Result = "cancelled" // the agent stopped it, or another process has the occurrence
 )
 
 // results are all there are.
@@ -82,7 +83,7 @@ func (e RunEnd) Result() Result {
 		return ResultComplete
 	case e.Err == nil && e.Commit.Outcome == catalog.Partial:
 		return ResultPartial
-	case e.Cancelled != "":
+	case e.Cancelled != "", errors.Is(e.Err, catalog.ErrExist):
 		return ResultCancelled
 	}
 	return ResultFailed
