@@ -160,6 +160,19 @@ func (s store) object(t *testing.T, key string) []byte {
 	return data
 }
 
+// keys returns the keys that begin with prefix.
+func (s store) keys(t *testing.T, prefix string) []string {
+	t.Helper()
+	var keys []string
+	for object, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, object.Key)
+	}
+	return keys
+}
+
 // replace puts other bytes under key, as no writer of ours would.
 func (s store) replace(t *testing.T, key string, data []byte) {
 	t.Helper()

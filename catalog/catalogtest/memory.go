@@ -17,6 +17,10 @@ import (
 // Memory is a bucket in memory, the reference for what a bucket does. The zero
 // value is an empty bucket, ready to use.
 type Memory struct {
+	// Now is the store's clock; nil is the machine's. It must not be changed
+	// while calls are under way.
+	Now func() time.Time
+
 	mu      sync.Mutex
 	objects map[string]stored
 }
@@ -39,8 +43,15 @@ func (m *Memory) Create(ctx context.Context, key string, data []byte) error {
 	if m.objects == nil {
 		m.objects = make(map[string]stored)
 	}
-	m.objects[key] = stored{data: bytes.Clone(data), modified: time.Now()}
+	m.objects[key] = stored{data: bytes.Clone(data), modified: m.now()}
 	return nil
+}
+
+func (m *Memory) now() time.Time {
+	if m.Now == nil {
+		return time.Now()
+	}
+	return m.Now()
 }
 
 // Get implements catalog.Bucket.
