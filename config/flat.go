@@ -14,6 +14,7 @@ type FileKey struct {
 	Name    string // such as plans[].name; each item of the list has it
 	Default string // as people write it; "" if there is none
 	Usage   string // one phrase
+	List    bool   // it is a list itself; the keys of its items follow
 }
 
 // FileKeys returns the keys of all lists, in the order in which they are listed.
@@ -24,11 +25,11 @@ func (s schema) fileKeys(at string) []FileKey {
 	for _, f := range s {
 		name := join(at, f.name)
 		if f.items == nil {
-			keys = append(keys, FileKey{name, defaultText(f.value()), f.usage})
+			keys = append(keys, FileKey{Name: name, Default: defaultText(f.value()), Usage: f.usage})
 			continue
 		}
 		_, one := f.items()
-		keys = append(keys, FileKey{name, "", f.usage})
+		keys = append(keys, FileKey{Name: name, Usage: f.usage, List: true})
 		keys = append(keys, one.fileKeys(name+"[]")...)
 	}
 	return keys

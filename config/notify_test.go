@@ -18,6 +18,7 @@ notify:
   on: [rpo, failure]
 - url: http://alerts.monitoring.svc:9093
 - {url: "https://[::1]:8443/x", on: }
+- {url: "https://h/helm", "true": [recovery]} # on: [recovery], after YAML 1.1
 `)})
 	if err != nil {
 		t.Fatal(err)
@@ -27,6 +28,7 @@ notify:
 		{URL: "https://hooks.example.com/services/T0/B0/token?key=1#x", Format: "slack", On: []string{"rpo", "failure"}},
 		{URL: "http://alerts.monitoring.svc:9093", Format: "json", On: all},
 		{URL: "https://[::1]:8443/x", Format: "json", On: all},
+		{URL: "https://h/helm", Format: "json", On: []string{"recovery"}},
 	}
 	if diff := cmp.Diff(want, c.Notify); diff != "" {
 		t.Errorf("webhooks (-want +got):\n%s", diff)
@@ -57,7 +59,9 @@ func TestErrorsOfNotify(t *testing.T) {
 		{"another occasion", "notify:\n- url: https://h/x\n  on:\n  - failure\n  - success", []string{`FILE:5: notify[0].on[1]: "success": want failure, recovery or rpo`}},
 		{"an occasion twice", "notify:\n- url: https://h/x\n  on:\n  - rpo\n  - failure\n  - rpo", []string{`FILE:6: notify[0].on[2]: "rpo" is given twice`}},
 		{"an occasion in place of a list", "notify:\n- {url: 'https://h/x', on: failure}", []string{"FILE:2: notify[0].on: want a list of strings, found a string"}},
+		{"true of nothing else", "log: {true: info}", []string{"FILE:1: log.true: unknown key"}},
 		{"no occasion", "notify:\n- url: https://h/x\n  on: []", []string{"FILE:3: notify[0].on: want at least one of failure, recovery, rpo; leave the key out for all"}},
+		{"an occasion list twice", "notify:\n- url: https://h/x\n  on: [rpo]\n  true: [rpo]", []string{"FILE:4: notify[0].on: duplicate key; line 3 has it too"}},
 		{"misspelt keys", "notify:\n- {ulr: 'https://h/hush', url: 'https://h/x', On: [rpo]}\nnotfy: []", []string{
 			"FILE:2: notify[0].ulr: unknown key",
 			"FILE:2: notify[0].On: unknown key; did you mean notify[0].on?",

@@ -52,6 +52,15 @@ func (s schema) find(name string) (field, bool) {
 	return s[i], true
 }
 
+// spelling returns a key as it was written. YAML 1.1, by which Helm reads its
+// values, takes a bare on for true.
+func (s schema) spelling(key string) string {
+	if _, known := s.find("on"); known && key == "true" {
+		return "on"
+	}
+	return key
+}
+
 func (s schema) isSection(name string) bool {
 	return slices.ContainsFunc(s, func(f field) bool { return strings.HasPrefix(f.name, name+".") })
 }
@@ -66,7 +75,7 @@ func (r *fileReader) section(at string, s schema, section string, node *yaml.Nod
 	lines := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], resolve(node.Content[i+1])
-		name := join(section, key.Value)
+		name := join(section, s.spelling(key.Value))
 		if first, twice := lines[name]; twice {
 			r.fail(key.Line, join(at, name), "duplicate key; line %d has it too", first)
 			continue

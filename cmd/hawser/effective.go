@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +22,7 @@ func newConfigCommand(a *app) *cobra.Command {
 		Example: `  # What would be used, with a value of the moment
   HAWSER_SNAPSHOT_TIMEOUT=30m hawser config
 
-  # The plans in full
+  # The same for a program; each plan is as the file could have it
   hawser config -o yaml`,
 		Args: noArguments,
 	}
@@ -30,10 +32,9 @@ func newConfigCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		values := cfg.Values()
 		return format.print(a.stdout, view{
-			value: values,
-			human: func(w io.Writer, _ bool) error { return valuesTable(values).write(w) },
+			value: cfg.Values(),
+			human: func(w io.Writer, _ bool) error { return valuesTable(cfg.Flat()).write(w) },
 		})
 	}
 	return cmd
@@ -44,51 +45,54 @@ func keysText(keys []config.Key) string {
 	var b strings.Builder
 	b.WriteString("The keys of the configuration file, which is YAML; a dot is a level. The variable\nof store.url is HAWSER_STORE_URL, and so on.\n")
 	for _, k := range keys {
-		fmt.Fprintf(&b, "\n  %-26s %s", k.Name, k.Usage)
-		if k.Default != "" {
-			fmt.Fprintf(&b, " (%s)", k.Default)
-		}
+		b.WriteString(keyLine(k.Name, k.Usage, k.Default))
 	}
-	b.WriteString(`
-
-The list plans has no variable and no flag. Each plan has these keys:
-
-  name                       what backup --plan calls it; required
-  select.namespaces          list of namespaces; all if left out
-  select.labels              claims that match, or whose workload does
-  select.workloads           list of KIND/NAME
-  snapshot.timeout, .classes in place of those for all plans
-  include.secrets            also keep the Secrets that the Pods use (false)
-  hooks                      list of commands to run in Pods around the snapshots; of each:
-    select.labels            which Pods; required
-    container                which container (the Pod's default)
-    pre, post                command before and after, as a list of strings
-    hold                     keep pre running until the snapshots are cut (false)
-    timeout                  of each command (30s)
-    onFailure                of pre: abort or continue (abort)`)
+	b.WriteString("\n\nLists have no variable and no flag. [] stands for each of their items:\n")
+	for _, k := range config.FileKeys() {
+		b.WriteString(keyLine(k.Name, k.Usage, k.Default))
+	}
 	return b.String()
 }
 
+// keyLine is a line about one key; a default that is empty goes without saying.
+func keyLine(name, usage, byDefault string) string {
+	line := fmt.Sprintf("\n  %-29s  %s", name, usage)
+	if byDefault != "" {
+		line += " (" + byDefault + ")"
+	}
+	return line
+}
+
+// valuesTable shows values, long ones in part.
 func valuesTable(values []config.Value) table {
 	t := table{header: []string{"KEY", "VALUE", "FROM"}}
 	for _, v := range values {
-		t.add(v.Key, valueText(v.Value), v.Origin.String())
+		t.add(v.Key, cut(valueText(v.Value), 80), v.Origin.String())
 	}
 	return t
 }
 
-// valueText writes a value as variables and flags take it; a plan in short.
+// valueText writes a value as variables and flags take it, and a list as the
+// file has it.
 func valueText(value any) string {
-	if p, ok := value.(config.Plan); ok {
-		return planText(p)
-	}
-	m, ok := value.(map[string]string)
-	if !ok {
-		return fmt.Sprint(value)
-	}
 	var items []string
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		items = append(items, name+"="+m[name])
+	switch v := value.(type) {
+	case map[string]string:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			items = append(items, name+"="+v[name])
+		}
+		return strings.Join(items, ",")
+	case []string:
+		for _, item := range v {
+			if !plainWord.MatchString(item) {
+				item = strconv.Quote(item)
+			}
+			items = append(items, item)
+		}
+		return "[" + strings.Join(items, ", ") + "]"
 	}
-	return strings.Join(items, ",")
+	return fmt.Sprint(value)
 }
+
+// plainWord matches what needs no quotes in a list.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)

@@ -117,21 +117,6 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "config.yaml")
-	content := "store:\n  url: s3://backups/hawser?endpoint=https://user:hush@s3.example.com\nsnapshot:\n  classes: {hostpath.csi.k8s.io: fast-snap}\n" +
-		"plans:\n- name: databases\n  select: {namespaces: [shop, billing], labels: tier=database}\n  include: {secrets: true}\n" +
-		"  hooks:\n  - {select: {labels: {app: mariadb}}, pre: [lock], hold: true, timeout: 90s}\n- name: all\n"
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env := []string{"HAWSER_CLUSTER_NAME=prod-eu"}
-	for _, format := range []string{"table", "json", "yaml"} {
-		args := []string{"config", "--config", path, "--log-level", "info", "-o", format}
-		golden(t, "config-"+format, args, hawser(t, env, args...), path, "CONFIG")
-	}
-}
-
 func TestVersion(t *testing.T) {
 	r := hawser(t, nil, "version")
 	if r.exit != exitDone || !strings.HasPrefix(r.stdout, "hawser ") || !strings.Contains(r.stdout, "\ncatalog format 1\n") {

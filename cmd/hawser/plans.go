@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"hawser.dev/hawser/backup"
+	"hawser.dev/hawser/backup/agent"
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
 )
@@ -27,7 +30,22 @@ func planRules() config.Rules {
 			_, err := parseTargets([]string{reference})
 			return err
 		},
+		Schedule: scheduleRule,
 	}
+}
+
+// scheduleRule refuses what the agent cannot run by. The reason does not name
+// the expression again: the configuration does.
+func scheduleRule(expression string) error {
+	_, err := agent.ParseSchedule(expression, time.UTC, 0)
+	if err == nil {
+		return nil
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	reason, _, _ := strings.Cut(err.Error(), ": ") // cron ends with the part that it means
+	return errors.New(reason)
 }
 
 // planRequest is what to back up for a plan of the configuration.
@@ -45,7 +63,14 @@ func planRequest(cmd *cobra.Command, cfg config.Config, options backupOptions, a
 	if err != nil {
 		return backup.Request{}, err
 	}
-	selection, err := planSelection(plan.Select)
+	request, err := requestOf(plan)
+	request.Snapshot.Skip = !options.snapshots
+	return request, err
+}
+
+// requestOf is what a run of a plan takes.
+func requestOf(plan config.Plan) (backup.Request, error) {
+	selection, err := planSelection(plan)
 	if err != nil {
 		return backup.Request{}, err
 	}
@@ -56,8 +81,9 @@ func planRequest(cmd *cobra.Command, cfg config.Config, options backupOptions, a
 	return backup.Request{
 		Plan:     plan.Name,
 		Select:   selection,
-		Include:  backup.Include{Secrets: plan.Include.Secrets},
-		Snapshot: snapshotPolicy(plan.Snapshot, options),
+		Include:  backup.Include{Secrets: plan.Include.Secrets, NoConfigMaps: !plan.Include.ConfigMaps},
+		Protect:  backup.Protection(plan.Protect),
+		Snapshot: backup.SnapshotPolicy{Timeout: plan.Snapshot.Timeout, Classes: plan.Snapshot.Classes},
 		Hooks:    hooks,
 	}, nil
 }
@@ -82,7 +108,8 @@ func planNames(cfg config.Config) []string {
 	return names
 }
 
-func planSelection(s config.Select) (backup.Selection, error) {
+func planSelection(plan config.Plan) (backup.Selection, error) {
+	s := plan.Select
 	selector, err := labels.Parse(s.Labels)
 	if err != nil {
 		return backup.Selection{}, usage(err)
@@ -91,7 +118,10 @@ func planSelection(s config.Select) (backup.Selection, error) {
 	if err != nil {
 		return backup.Selection{}, err
 	}
-	return backup.Selection{Namespaces: s.Namespaces, Labels: selector, Workloads: named.workloads, Claims: named.claims}, nil
+	return backup.Selection{
+		Namespaces: s.Namespaces, Labels: selector, Workloads: named.workloads, Claims: named.claims,
+		OptIn: plan.Name, OptInOnly: s.OptIn,
+	}, nil
 }
 
 func planHooks(hooks []config.Hook) ([]backup.Hook, error) {
@@ -115,27 +145,31 @@ func (a *app) completePlans(_ context.Context, cmd *cobra.Command) ([]string, er
 	return planNames(cfg), err
 }
 
-// planText sums a plan up in one line.
+// planText sums up in one line what a plan takes.
 func planText(p config.Plan) string {
-	text := "everything"
 	var parts []string
-	for _, part := range []struct{ what, value string }{
-		{"namespaces ", strings.Join(p.Select.Namespaces, ",")},
-		{"labels ", p.Select.Labels},
-		{"workloads ", strings.Join(p.Select.Workloads, ",")},
-	} {
-		if part.value != "" {
-			parts = append(parts, part.what+part.value)
+	add := func(what, value string) {
+		if value != "" {
+			parts = append(parts, what+value)
 		}
 	}
-	if len(parts) > 0 {
-		text = strings.Join(parts, "; ")
+	add("namespaces ", strings.Join(p.Select.Namespaces, ","))
+	add("labels ", p.Select.Labels)
+	add("workloads ", strings.Join(p.Select.Workloads, ","))
+	switch {
+	case p.Select.OptIn:
+		parts = []string{"what is labelled " + backup.PlanLabel + "=" + p.Name}
+	case len(parts) == 0:
+		parts = []string{"everything"}
+	}
+	if !p.Include.ConfigMaps {
+		parts = append(parts, "without ConfigMaps")
 	}
 	if p.Include.Secrets {
-		text += "; with Secrets"
+		parts = append(parts, "with Secrets")
 	}
 	if len(p.Hooks) > 0 {
-		text += "; " + plural(len(p.Hooks), "hook")
+		parts = append(parts, plural(len(p.Hooks), "hook"))
 	}
-	return p.Name + ": " + text
+	return strings.Join(parts, "; ")
 }
