@@ -186,20 +186,13 @@ func (c *Catalog) commit(ctx context.Context, clusterUID string, id PointID) (Co
 // Load reads a committed point whole and checks it against its commit. It does
 // not look whether the point's removal has begun; Find does.
 func (c *Catalog) Load(ctx context.Context, clusterUID string, id PointID) (*RestorePoint, error) {
-	commit, _, err := c.commit(ctx, clusterUID, id)
+	commit, data, err := c.read(ctx, clusterUID, id)
 	if err != nil {
 		return nil, err
 	}
-	if commit.Outcome == Abandoned || commit.Bundle == nil {
-		return nil, fmt.Errorf("point %s: %w: its run was abandoned: %s", id, ErrNoPoint, strings.Join(commit.Reasons, "; "))
-	}
-	bundle, err := c.bundle(ctx, clusterUID, id, *commit.Bundle)
-	if errors.Is(err, ErrNotExist) {
-		// A removal takes the commit first.
-		if _, _, err := c.commit(ctx, clusterUID, id); err != nil {
-			return nil, err
-		}
-		err = fmt.Errorf("bundle: %w: the commit is there, the bundle is gone", ErrCorrupt)
+	bundle, err := DecodeBundle(data, *commit.Bundle, c.limits)
+	if err == nil && bundle.Point != id {
+		err = fmt.Errorf("bundle: %w: it is the bundle of point %s", ErrCorrupt, bundle.Point)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("point %s: %w", id, err)
@@ -207,25 +200,42 @@ func (c *Catalog) Load(ctx context.Context, clusterUID string, id PointID) (*Res
 	return &RestorePoint{Commit: commit, Bundle: bundle}, nil
 }
 
-func (c *Catalog) bundle(ctx context.Context, clusterUID string, id PointID, ref BundleRef) (Bundle, error) {
+// read reads a committed point's two objects. The commit names its bundle.
+func (c *Catalog) read(ctx context.Context, clusterUID string, id PointID) (Commit, []byte, error) {
+	commit, _, err := c.commit(ctx, clusterUID, id)
+	if err != nil {
+		return Commit{}, nil, err
+	}
+	if commit.Outcome == Abandoned || commit.Bundle == nil {
+		return Commit{}, nil, fmt.Errorf("point %s: %w: its run was abandoned: %s", id, ErrNoPoint, strings.Join(commit.Reasons, "; "))
+	}
+	data, err := c.bundle(ctx, clusterUID, id, *commit.Bundle)
+	if errors.Is(err, ErrNotExist) {
+		// A removal takes the commit first.
+		if _, _, err := c.commit(ctx, clusterUID, id); err != nil {
+			return Commit{}, nil, err
+		}
+		err = fmt.Errorf("bundle: %w: the commit is there, the bundle is gone", ErrCorrupt)
+	}
+	if err != nil {
+		return Commit{}, nil, fmt.Errorf("point %s: %w", id, err)
+	}
+	return commit, data, nil
+}
+
+// bundle reads the bytes of a bundle, unless they are too many.
+func (c *Catalog) bundle(ctx context.Context, clusterUID string, id PointID, ref BundleRef) ([]byte, error) {
 	if err := c.limits.check(ref); err != nil {
-		return Bundle{}, err
+		return nil, err
 	}
 	data, err := c.bucket.Get(ctx, bundleKey(clusterUID, id), ref.Size)
 	switch {
 	case errors.Is(err, ErrTooLarge):
-		return Bundle{}, fmt.Errorf("bundle: %w: larger than the %d bytes that the commit says", ErrCorrupt, ref.Size)
+		return nil, fmt.Errorf("bundle: %w: larger than the %d bytes that the commit says", ErrCorrupt, ref.Size)
 	case err != nil:
-		return Bundle{}, fmt.Errorf("read bundle: %w", err)
+		return nil, fmt.Errorf("read bundle: %w", err)
 	}
-	bundle, err := DecodeBundle(data, ref, c.limits)
-	if err != nil {
-		return Bundle{}, err
-	}
-	if bundle.Point != id {
-		return Bundle{}, fmt.Errorf("bundle: %w: it is the bundle of point %s", ErrCorrupt, bundle.Point)
-	}
-	return bundle, nil
+	return data, nil
 }
 
 // Latest is the reference that Find resolves to the newest point.

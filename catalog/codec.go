@@ -141,14 +141,8 @@ func EncodeBundle(b Bundle) ([]byte, BundleRef, error) {
 // data is not what ref says, with ErrNewerFormat if it cannot know how to
 // read it, and with ErrTooLarge, before it allocates, if it exceeds limits.
 func DecodeBundle(data []byte, ref BundleRef, limits Limits) (Bundle, error) {
-	if err := limits.withDefaults().check(ref); err != nil {
+	if err := checkReadable(data, ref, limits); err != nil {
 		return Bundle{}, err
-	}
-	if err := checkStored(data, ref); err != nil {
-		return Bundle{}, err
-	}
-	if !slices.Equal(ref.Encoding, []string{zstdEncoding}) {
-		return Bundle{}, fmt.Errorf("bundle encoded with %q: %w: this program reads %q; use a newer hawser", ref.Encoding, ErrNewerFormat, zstdEncoding)
 	}
 	raw, err := decompress(data, ref.RawSize)
 	if err != nil {
@@ -159,6 +153,20 @@ func DecodeBundle(data []byte, ref BundleRef, limits Limits) (Bundle, error) {
 		return Bundle{}, fmt.Errorf("bundle: %w", err)
 	}
 	return b, nil
+}
+
+// checkReadable says why a bundle's object must not, or cannot, be decoded.
+func checkReadable(data []byte, ref BundleRef, limits Limits) error {
+	if err := limits.withDefaults().check(ref); err != nil {
+		return err
+	}
+	if err := checkStored(data, ref); err != nil {
+		return err
+	}
+	if !slices.Equal(ref.Encoding, []string{zstdEncoding}) {
+		return fmt.Errorf("bundle encoded with %q: %w: this program reads %q; use a newer hawser", ref.Encoding, ErrNewerFormat, zstdEncoding)
+	}
+	return nil
 }
 
 // checkStored compares an object as read with what its commit says of it.
@@ -172,8 +180,13 @@ func checkStored(data []byte, ref BundleRef) error {
 	return nil
 }
 
+// newDecompressor reads what data decodes to, within a bounded window.
+func newDecompressor(data []byte) (*zstd.Decoder, error) {
+	return zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+}
+
 func decompress(data []byte, rawSize int64) ([]byte, error) {
-	r, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+	r, err := newDecompressor(data)
 	if err != nil {
 		return nil, err
 	}
@@ -198,14 +211,22 @@ func decodeJSON(data []byte, into any) error {
 	if err := json.Unmarshal(data, &version); err != nil {
 		return fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}
-	if version.Format > Format {
-		return fmt.Errorf("%w: %d, this program reads up to %d; use a newer hawser", ErrNewerFormat, version.Format, Format)
-	}
-	if version.Format < 1 {
-		return fmt.Errorf("%w: it has no format version", ErrCorrupt)
+	if err := checkFormat(version.Format); err != nil {
+		return err
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("%w: %v", ErrCorrupt, err)
+	}
+	return nil
+}
+
+// checkFormat refuses what this program does not know how to read.
+func checkFormat(format int) error {
+	if format > Format {
+		return fmt.Errorf("%w: %d, this program reads up to %d; use a newer hawser", ErrNewerFormat, format, Format)
+	}
+	if format < 1 {
+		return fmt.Errorf("%w: it has no format version", ErrCorrupt)
 	}
 	return nil
 }
