@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const databases = `
@@ -109,6 +110,64 @@ func TestWhenAPlanRunsAndWhatItKeeps(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, c.Plans); diff != "" {
 		t.Errorf("plans (-want +got):\n%s", diff)
+	}
+}
+
+// asDesigned is the configuration that Hawser was designed by.
+const asDesigned = `cluster: {name: prod-eu}            # for people; identity is the kube-system uid
+store:
+  url: s3://backups/hawser?endpoint=https://s3.example.com&region=eu-central-1   # or file:///var/lib/hawser
+plans:
+- name: databases
+  schedule: "0 */6 * * *"
+  timezone: Europe/Berlin
+  jitter: 5m
+  catchUp: 12h                      # after an outage run once if the missed time is younger than this
+  rpo: 8h
+  select:
+    namespaces: [shop, billing]
+    labels: tier=database
+    workloads: [statefulset/redis]
+  snapshot: {timeout: 10m, classes: {hostpath.csi.k8s.io: fast-snap}}
+  protect: retain                   # retain (default) | audit
+  hooks:
+  - select: {labels: app=mariadb}
+    container: mariadb
+    pre: ["mariadb", "-e", "FLUSH TABLES WITH READ LOCK"]
+    post: ["mariadb", "-e", "UNLOCK TABLES"]
+    timeout: 30s
+    onFailure: abort                # abort | continue
+  include: {configMaps: true, secrets: false}
+  retain: {last: 3, daily: 7, weekly: 4, monthly: 12}
+notify:
+- url: https://hooks.example.com/x
+  on: [failure, recovery, rpo]
+`
+
+func TestTheConfigurationAsDesigned(t *testing.T) {
+	c, err := Load(Source{File: write(t, asDesigned), NamespaceFile: "absent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaultConfig()
+	want.Cluster.Name = "prod-eu"
+	want.Store.URL = "s3://backups/hawser?endpoint=https://s3.example.com&region=eu-central-1"
+	want.Plans = []Plan{{
+		Name: "databases", Schedule: "0 */6 * * *", Timezone: "Europe/Berlin",
+		Jitter: 5 * time.Minute, CatchUp: 12 * time.Hour, RPO: 8 * time.Hour, Concurrency: "forbid",
+		Select:   Select{Namespaces: []string{"shop", "billing"}, Labels: "tier=database", Workloads: []string{"statefulset/redis"}},
+		Snapshot: Snapshot{Timeout: 10 * time.Minute, Classes: map[string]string{"hostpath.csi.k8s.io": "fast-snap"}},
+		Protect:  "retain", Include: Include{ConfigMaps: true},
+		Hooks: []Hook{{
+			Select: HookSelect{Labels: "app=mariadb"}, Container: "mariadb",
+			Pre: []string{"mariadb", "-e", "FLUSH TABLES WITH READ LOCK"}, Post: []string{"mariadb", "-e", "UNLOCK TABLES"},
+			Timeout: 30 * time.Second, OnFailure: "abort",
+		}},
+		Retain: Retain{Last: 3, Daily: 7, Weekly: 4, Monthly: 12},
+	}}
+	want.Notify = []Notify{{URL: "https://hooks.example.com/x", Format: "json", On: []string{"failure", "recovery", "rpo"}}}
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreUnexported(Config{})); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
 	}
 }
 
