@@ -79,13 +79,34 @@ type Process struct {
 	cmd    *exec.Cmd
 	stdout bytes.Buffer
 	stderr bytes.Buffer
+	log    string // the file that stderr goes to; "" if to the buffer
 }
 
 // Start starts hawser. The caller waits for its end.
 func (c CLI) Start(ctx context.Context, t testing.TB, args ...string) *Process {
 	t.Helper()
+	return c.start(ctx, t, nil, args...)
+}
+
+// StartLogged is Start with what hawser says on stderr in a file, which can be
+// read while it runs.
+func (c CLI) StartLogged(ctx context.Context, t testing.TB, log string, args ...string) *Process {
+	t.Helper()
+	file, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return c.start(ctx, t, file, args...)
+}
+
+func (c CLI) start(ctx context.Context, t testing.TB, log *os.File, args ...string) *Process {
+	t.Helper()
 	p := &Process{t: t, cmd: c.Command(ctx, t, args...)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if log != nil {
+		p.cmd.Stderr, p.log = log, log.Name()
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +123,13 @@ func (p *Process) Wait() Result {
 		p.t.Fatalf("%s: %v", p.cmd, err)
 	}
 	r := Result{Code: p.cmd.ProcessState.ExitCode(), Stdout: p.stdout.String(), Stderr: p.stderr.String()}
+	if p.log != "" {
+		data, err := os.ReadFile(p.log)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		r.Stderr = string(data)
+	}
 	if strings.Contains(r.Stderr, "DATA RACE") {
 		p.t.Errorf("%s:\n%s", p.cmd, r.Stderr)
 	}
