@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -62,7 +61,7 @@ const (
 // A disk that cannot be asked about — the driver needs no attaching, or no
 // node has the driver — is DiskUnknown. The error is for failures of the
 // check itself; attachments that it leaves are removed by the next check.
-func (r *Restorer) checkDisks(ctx context.Context, o *Observed, volumes []catalog.Volume, pairs map[catalog.ClaimKey]Pair) error {
+func (r *Restorer) checkDisks(ctx context.Context, o *lookup, volumes []catalog.Volume, pairs map[catalog.ClaimKey]Pair) error {
 	if err := r.endChecks(ctx, o.Attachments); err != nil {
 		return err
 	}
@@ -106,12 +105,10 @@ func deref(attachments []*storagev1.VolumeAttachment) []storagev1.VolumeAttachme
 
 // askFor returns the attachment that asks about one disk, or what is known
 // without asking; i spreads the disks over the nodes.
-func (o *Observed) askFor(key DiskKey, volume corev1.PersistentVolume, nodes []corev1.Node, i int) (*storagev1.VolumeAttachment, DiskState) {
+func (o *lookup) askFor(key DiskKey, volume corev1.PersistentVolume, nodes []corev1.Node, i int) (*storagev1.VolumeAttachment, DiskState) {
 	for _, existing := range o.volumesOf(key.Driver, key.Handle) {
-		for _, a := range o.Attachments {
-			if ptr.Deref(a.Spec.Source.PersistentVolumeName, "") == existing.Name && a.Status.Attached {
-				return nil, DiskState{DiskPresent, "it is attached to node " + a.Spec.NodeName}
-			}
+		if node := o.attached[existing.Name]; node != "" {
+			return nil, DiskState{DiskPresent, "it is attached to node " + node}
 		}
 	}
 	if !o.attachable(key.Driver) {
@@ -142,8 +139,8 @@ func (o *Observed) askFor(key DiskKey, volume corev1.PersistentVolume, nodes []c
 
 // nodesFor names the nodes that have the driver and from which volume can be
 // reached.
-func (o *Observed) nodesFor(driver string, volume corev1.PersistentVolume, nodes []corev1.Node) []string {
-	having := sets.New(o.nodesWith(driver)...)
+func (o *lookup) nodesFor(driver string, volume corev1.PersistentVolume, nodes []corev1.Node) []string {
+	having := sets.New(o.having[driver]...)
 	var names []string
 	for _, node := range nodes {
 		if having.Has(node.Name) && reachable(volume, &node) {
@@ -160,17 +157,6 @@ func reachable(volume corev1.PersistentVolume, node *corev1.Node) bool {
 	}
 	match, err := nodeaffinity.NewLazyErrorNodeSelector(affinity.Required).Match(node)
 	return err == nil && match
-}
-
-// attachable says whether the driver attaches at all. A driver without a
-// CSIDriver object does (that is the field's default).
-func (o *Observed) attachable(driver string) bool {
-	for _, d := range o.Drivers {
-		if d.Name == driver {
-			return ptr.Deref(d.Spec.AttachRequired, true)
-		}
-	}
-	return true
 }
 
 func (r *Restorer) attach(ctx context.Context, attachments []*storagev1.VolumeAttachment) error {

@@ -145,7 +145,7 @@ func TestAskFor(t *testing.T) {
 			if test.volume != nil {
 				test.volume(&volume)
 			}
-			attachment, state := observed.askFor(DiskKey{Driver: shopDriver, Handle: diskOf(0)}, volume, nodes, test.index)
+			attachment, state := newLookup(observed).askFor(DiskKey{Driver: shopDriver, Handle: diskOf(0)}, volume, nodes, test.index)
 			if state.Presence != test.presence || !strings.Contains(state.Message, test.message) {
 				t.Errorf("state %+v, want %s and a message that says %q", state, test.presence, test.message)
 			}
@@ -183,7 +183,7 @@ func TestChecksOfDifferentDisksHaveDifferentNames(t *testing.T) {
 	observed.Nodes[0].Spec.Drivers = append(observed.Nodes[0].Spec.Drivers, storagev1.CSINodeDriver{Name: "other.example.com"})
 	for _, key := range []DiskKey{{shopDriver, "disk-0"}, {shopDriver, "disk-1"}, {"other.example.com", "disk-0"}} {
 		for range 2 {
-			attachment, _ := observed.askFor(key, redisVolume(0), nodes, 0)
+			attachment, _ := newLookup(observed).askFor(key, redisVolume(0), nodes, 0)
 			if other, taken := names[attachment.Name]; taken && other != key {
 				t.Errorf("%v and %v are asked for under one name", other, key)
 			}

@@ -6,12 +6,14 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/pager"
 )
 
@@ -31,6 +33,16 @@ type Observed struct {
 	Nodes          []storagev1.CSINode // which nodes have which driver
 	Attachments    []storagev1.VolumeAttachment
 
+	// What may keep Pods from running on the volumes. Each is looked at only if
+	// the plan may rest on it.
+	Machines          []corev1.Node
+	Quotas            []corev1.ResourceQuota
+	Autoscalers       []autoscalingv2.HorizontalPodAutoscaler
+	AttributesKnown   bool
+	AttributesClasses []storagev1.VolumeAttributesClass
+	SecretStates      map[types.NamespacedName]SecretState
+	Unknown           []string // what could not be looked at, and so was not checked
+
 	SnapshotAPI     bool
 	SnapshotClasses []snapshotv1.VolumeSnapshotClass
 	Contents        []snapshotv1.VolumeSnapshotContent
@@ -40,9 +52,33 @@ type Observed struct {
 	Disks map[DiskKey]DiskState
 }
 
-// observe lists what a plan rests on. Snapshots are looked at only if snapshots
-// says so; the namespaced kinds in one namespace, or with "" in all.
-func (r *Restorer) observe(ctx context.Context, namespace string, snapshots, secrets bool) (*Observed, error) {
+// SecretState is what is known of a Secret that only its name is known of.
+type SecretState string
+
+const (
+	SecretPresent SecretState = "present"
+	SecretAbsent  SecretState = "absent"
+	SecretUnknown SecretState = "unknown" // it may not be looked at
+)
+
+// observe lists what a plan for t rests on.
+func (r *Restorer) observe(ctx context.Context, t *target) (*Observed, error) {
+	o, err := r.observeCore(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.observeSurroundings(ctx, t, o); err != nil {
+		return nil, err
+	}
+	if t.request.From == FromDisks {
+		return o, nil
+	}
+	return o, r.observeSnapshots(ctx, t.namespace(), o)
+}
+
+// observeCore lists what is restored, and what it is restored with.
+func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error) {
+	namespace := t.namespace()
 	core, apps, storage := r.Kubernetes.CoreV1(), r.Kubernetes.AppsV1(), r.Kubernetes.StorageV1()
 	o := &Observed{Disks: map[DiskKey]DiskState{}}
 	reads := []func() error{
@@ -63,7 +99,7 @@ func (r *Restorer) observe(ctx context.Context, namespace string, snapshots, sec
 			return collect(ctx, "volumeattachments", storage.VolumeAttachments().List, &o.Attachments)
 		},
 	}
-	if secrets {
+	if t.holds("Secret") {
 		reads = append(reads, func() error { return collect(ctx, "secrets", core.Secrets(namespace).List, &o.Secrets) })
 	}
 	for _, read := range reads {
@@ -71,10 +107,64 @@ func (r *Restorer) observe(ctx context.Context, namespace string, snapshots, sec
 			return nil, err
 		}
 	}
-	if !snapshots {
-		return o, nil
+	return o, nil
+}
+
+// observeSurroundings looks at what may keep Pods from running on the volumes.
+// What may not be looked at is not checked, and said.
+func (r *Restorer) observeSurroundings(ctx context.Context, t *target, o *Observed) error {
+	namespace := t.namespace()
+	reads := []func() error{
+		func() error {
+			return collect(ctx, "resourcequotas", r.Kubernetes.CoreV1().ResourceQuotas(namespace).List, &o.Quotas)
+		},
+		func() error {
+			return collect(ctx, "horizontalpodautoscalers", r.Kubernetes.AutoscalingV2().HorizontalPodAutoscalers(namespace).List, &o.Autoscalers)
+		},
 	}
-	return o, r.observeSnapshots(ctx, namespace, o)
+	if t.hasAffinity() {
+		reads = append(reads, func() error { return collect(ctx, "nodes", r.Kubernetes.CoreV1().Nodes().List, &o.Machines) })
+	}
+	if t.hasAttributes() {
+		reads = append(reads, func() error {
+			err := collect(ctx, "volumeattributesclasses", r.Kubernetes.StorageV1().VolumeAttributesClasses().List, &o.AttributesClasses)
+			o.AttributesKnown = err == nil
+			return err
+		})
+	}
+	for _, read := range reads {
+		if err := read(); apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+			o.Unknown = append(o.Unknown, "not checked: "+err.Error())
+		} else if err != nil {
+			return err
+		}
+	}
+	return r.observeSecrets(ctx, t, o)
+}
+
+// observeSecrets looks for the Secrets that the CSI sources name, which may be
+// in any namespace.
+func (r *Restorer) observeSecrets(ctx context.Context, t *target, o *Observed) error {
+	o.SecretStates = map[types.NamespacedName]SecretState{}
+	for _, pair := range t.pairs {
+		for _, ref := range secretsOf(&pair.Volume) {
+			if o.SecretStates[ref] != "" {
+				continue
+			}
+			_, err := r.Kubernetes.CoreV1().Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+			switch {
+			case err == nil:
+				o.SecretStates[ref] = SecretPresent
+			case apierrors.IsNotFound(err):
+				o.SecretStates[ref] = SecretAbsent
+			case apierrors.IsForbidden(err):
+				o.SecretStates[ref] = SecretUnknown
+			default:
+				return fmt.Errorf("look for Secret %s: %w", ref, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (r *Restorer) observeSnapshots(ctx context.Context, namespace string, o *Observed) error {

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,9 +31,10 @@ type Request struct {
 	// Ordinals restricts the claims of StatefulSets to these. The sets
 	// themselves are restored whole: the other ordinals get fresh disks.
 	Ordinals []int
-	// StorageClasses maps the recorded class to the one to use; "" as a value
-	// means no class.
-	StorageClasses map[string]string
+	// Mapping says under which names, and with what changes, it comes back. The
+	// fields above are in the point's own words.
+	Mapping Mapping
+	Ignore  []Check // what not to check
 }
 
 // Action is what a step does.
@@ -65,15 +67,27 @@ const (
 	FromSnapshot Way = "rehydrate" // a new disk from the snapshot
 )
 
+// Decision is what a plan does for one claim.
+type Decision string
+
+const (
+	DecideAdopt  Decision = "adopt"  // it is bound to its disk, which is kept
+	DecideRearm  Decision = "re-arm" // its PersistentVolume exists, and is reserved for it
+	DecideCreate Decision = "create" // what is missing of the pair is made
+	DecideWait   Decision = "wait"   // all is there; the binder, or a Pod, does the rest
+)
+
 // VolumePlan is what becomes of one claim.
 type VolumePlan struct {
-	Claim  catalog.ClaimKey `json:"claim"`
-	Way    Way              `json:"way"`
-	Reason string           `json:"reason"`
+	Claim    catalog.ClaimKey `json:"claim"`
+	Decision Decision         `json:"decision"`
+	Way      Way              `json:"way"`
+	Reason   string           `json:"reason"`
 	// Data says where the data comes from: a volumeHandle or a snapshotHandle.
 	Data     string     `json:"data"`
 	DataTime *time.Time `json:"dataTime,omitempty"` // nil: the disk as it is now
-	Size     string     `json:"size"`
+	Bytes    int64      `json:"bytes"`              // of the disk, or what the snapshot needs of one
+	Size     string     `json:"size"`               // what the claim asks for
 	// VolumeName is the PersistentVolume that the claim must bind to; "" if a
 	// new one is made.
 	VolumeName string `json:"volumeName,omitempty"`
@@ -97,6 +111,9 @@ type Plan struct {
 	// Notes say what the user should know: what the point does not cover, what
 	// is left for them to do.
 	Notes []string `json:"notes,omitempty"`
+
+	target *target               // what was planned for
+	disks  map[DiskKey]DiskState // what was found out about disks
 }
 
 // Refusal is one reason why a plan cannot be made, and what to do about it.
@@ -128,20 +145,67 @@ func (e *RefusedError) Error() string {
 }
 
 // NewPlan decides how to bring the wanted part of point back, given what the
-// target has. It fails with *RefusedError, which holds every reason at once.
+// target has. It lets the volume binder act on the outcome, in a model, before
+// it agrees. It fails with *RefusedError, which holds every reason at once.
 func NewPlan(point *catalog.RestorePoint, request Request, observed *Observed) (*Plan, error) {
-	p := planner{point: point, request: request, observed: observed, plan: &Plan{Point: point.Commit.Point}}
-	if err := p.index(); err != nil {
+	t, err := aim(point, request)
+	if err != nil {
 		return nil, err
 	}
-	p.checkRequest()
+	return t.plan(observed)
+}
+
+// target is the part of a point that is to be restored, as the mapping has it.
+type target struct {
+	point    *catalog.RestorePoint
+	request  Request
+	refusals []Refusal
+	notes    []string
+
+	volumes   []catalog.Volume
+	workloads []unstructured.Unstructured
+	pairs     map[catalog.ClaimKey]Pair
+}
+
+// aim finds what request wants of point. What the request gets wrong is in
+// refusals; the error is for a mapping that cannot be, or a point that
+// contradicts itself.
+func aim(point *catalog.RestorePoint, request Request) (*target, error) {
+	wanted, refusals := narrow(point, request)
+	mapped, notes, err := Remap(wanted, request.Mapping)
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		return nil, &RefusedError{Refusals: append(refusals, refused.Refusals...)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := &target{point: mapped, request: request, refusals: refusals, notes: notes}
+	return t, t.index()
+}
+
+// plan decides for what observed has.
+func (t *target) plan(observed *Observed) (*Plan, error) {
+	p := planner{
+		target: t, mapping: t.request.Mapping, observed: newLookup(observed), refusals: slices.Clone(t.refusals),
+		plan: &Plan{Point: t.point.Commit.Point, Notes: slices.Clone(t.notes), target: t, disks: observed.Disks},
+	}
+	p.checkDriverMapping()
+	p.checkSharedDisks()
 	for _, v := range p.volumes {
 		p.planVolume(v)
 	}
-	p.checkUsurpers()
 	p.planObjects()
+	p.patchObjects()
+	p.foresee()
+	p.checkNodes()
+	p.checkSecrets()
+	p.checkAttributes()
+	p.checkQuota()
+	p.checkPodSecurity()
+	p.checkAutoscalers()
 	p.findPods()
 	p.noteSkipped()
+	p.plan.Notes = append(p.plan.Notes, observed.Unknown...)
 	if len(p.refusals) > 0 {
 		return nil, &RefusedError{Refusals: p.refusals}
 	}
@@ -149,16 +213,13 @@ func NewPlan(point *catalog.RestorePoint, request Request, observed *Observed) (
 }
 
 type planner struct {
-	point    *catalog.RestorePoint
-	request  Request
-	observed *Observed
+	*target
+	mapping  Mapping
+	observed *lookup
 	plan     *Plan
 	refusals []Refusal
-
-	volumes   []catalog.Volume            // wanted
-	workloads []unstructured.Unstructured // wanted
-	pairs     map[catalog.ClaimKey]Pair
-	unnamed   []*corev1.PersistentVolumeClaim // that will name no volume until they are bound
+	unnamed  []*corev1.PersistentVolumeClaim // that will name no volume until they are bound
+	settled  map[catalog.ClaimKey]Binding    // what the binder does if left alone; nil: not asked yet
 }
 
 func (p *planner) refuse(kind, namespace, name, problem, remedy string) {
@@ -169,25 +230,33 @@ func (p *planner) refuseClaim(claim catalog.ClaimKey, problem, remedy string) {
 	p.refuse("PersistentVolumeClaim", claim.Namespace, claim.Name, problem, remedy)
 }
 
-// checkRequest refuses a request that names what the point does not hold.
-func (p *planner) checkRequest() {
-	for _, w := range p.request.Workloads {
-		if !slices.ContainsFunc(p.workloads, func(o unstructured.Unstructured) bool { return o.GetKind() == w.Kind && o.GetName() == w.Name }) {
-			p.refuse(w.Kind, "", w.Name, "the point does not hold it", "`hawser show "+string(p.point.Commit.Point)+"` lists what it holds")
+// checkDriverMapping refuses to guess whether a handle means the same to
+// another driver.
+func (p *planner) checkDriverMapping() {
+	for from, to := range p.mapping.Drivers {
+		if p.request.From == FromAuto || p.request.From == "" {
+			p.refuse("CSIDriver", "", from, "it is mapped to "+to+", and whether that driver knows its disks, or its snapshots, by the same handles cannot be found out",
+				"say --from disks or --from snapshots if it does")
 		}
 	}
-	for _, name := range p.request.Claims {
-		if !slices.ContainsFunc(p.volumes, func(v catalog.Volume) bool { return v.Claim.Name == name }) {
-			p.refuse("PersistentVolumeClaim", "", name, "the point does not hold it", "`hawser show "+string(p.point.Commit.Point)+"` lists what it holds")
-		}
+}
+
+// checkSharedDisks refuses two claims over one disk: each would need a
+// PersistentVolume of its own, and the reclaim of one would delete the disk
+// under the other.
+func (p *planner) checkSharedDisks() {
+	if p.request.From == FromSnapshots {
+		return
 	}
-	for _, n := range p.request.Ordinals {
-		if !slices.ContainsFunc(p.volumes, func(v catalog.Volume) bool { return v.Ordinal != nil && *v.Ordinal == n }) {
-			p.refuse("StatefulSet", "", "*", fmt.Sprintf("the point holds no claim of ordinal %d", n), "choose among the ordinals that `hawser show "+string(p.point.Commit.Point)+"` lists")
+	first := map[DiskKey]catalog.ClaimKey{}
+	for _, v := range p.volumes {
+		key := DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}
+		if other, shared := first[key]; shared {
+			p.refuseClaim(v.Claim, fmt.Sprintf("the point has it over the same disk %s as claim %s, through two PersistentVolumes: the reclaim of one would delete the disk under the other", v.VolumeHandle, other),
+				"restore one of the two by its name, or both as copies with --from snapshots")
+			continue
 		}
-	}
-	if len(p.volumes) == 0 && len(p.workloads) == 0 && len(p.refusals) == 0 {
-		p.refuse("RestorePoint", "", string(p.point.Commit.Point), "nothing in it matches the request", "check -n and the workloads that were named")
+		first[key] = v.Claim
 	}
 }
 
@@ -195,13 +264,9 @@ func (p *planner) checkRequest() {
 // concerns the namespaces of this restore.
 func (p *planner) noteSkipped() {
 	for _, skip := range p.point.Bundle.Skipped {
-		if !p.wantsNamespace(skip.Namespace) || skip.Reason == catalog.SkipNotCovered {
+		if skip.Reason == catalog.SkipNotCovered {
 			continue
 		}
 		p.plan.Notes = append(p.plan.Notes, fmt.Sprintf("not in the point: %s %s/%s: %s", skip.Kind, skip.Namespace, skip.Name, skip.Message))
 	}
-}
-
-func (p *planner) wantsNamespace(namespace string) bool {
-	return len(p.request.Namespaces) == 0 || slices.Contains(p.request.Namespaces, namespace)
 }

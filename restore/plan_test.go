@@ -322,7 +322,7 @@ func TestPlanClassOfReattachedClaims(t *testing.T) {
 			for i := range point.Bundle.Volumes {
 				point.Bundle.Volumes[i].StorageClass = test.recorded
 			}
-			plan, err := checkedPlan(t, point, Request{StorageClasses: test.mapping}, emptyCluster())
+			plan, err := checkedPlan(t, point, Request{Mapping: Mapping{StorageClasses: test.mapping}}, emptyCluster())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -398,12 +398,16 @@ func TestPlanSaysWhereTheDataComesFrom(t *testing.T) {
 	var got []VolumePlan
 	for _, v := range plan.Volumes {
 		v.Steps, v.driver, v.handle = nil, "", ""
+		if v.Bytes != 1<<30 {
+			t.Errorf("claim %s is said to get %d bytes", v.Claim, v.Bytes)
+		}
+		v.Bytes = 0
 		got = append(got, v)
 	}
 	want := []VolumePlan{
-		{Claim: redisKey(0), Way: FromSnapshot, Reason: "the disk is gone: disk-0 not found", Data: "snapshot-0", DataTime: ptr.To(shopTime), Size: "1Gi", HasPod: true},
-		{Claim: redisKey(1), Way: Reattach, Reason: "the disk is there: attached to node-1", Data: "disk-1", Size: "1Gi", VolumeName: "pv-redis-1", HasPod: true},
-		{Claim: redisKey(2), Way: Adopt, Reason: "the claim is bound to its disk", Data: "disk-2", Size: "1Gi", VolumeName: "pv-redis-2", HasPod: true},
+		{Claim: redisKey(0), Decision: DecideCreate, Way: FromSnapshot, Reason: "the disk is gone: disk-0 not found", Data: "snapshot-0", DataTime: ptr.To(shopTime), Size: "1Gi", HasPod: true},
+		{Claim: redisKey(1), Decision: DecideCreate, Way: Reattach, Reason: "the disk is there: attached to node-1", Data: "disk-1", Size: "1Gi", VolumeName: "pv-redis-1", HasPod: true},
+		{Claim: redisKey(2), Decision: DecideAdopt, Way: Adopt, Reason: "the claim is bound to its disk", Data: "disk-2", Size: "1Gi", VolumeName: "pv-redis-2", HasPod: true},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(VolumePlan{})); diff != "" {
 		t.Errorf("volumes (-want +got):\n%s", diff)

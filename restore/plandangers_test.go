@@ -39,7 +39,7 @@ func TestPlanRefusesWhatLooksRightAndIsDangerous(t *testing.T) {
 			given:   func(o *Observed) { o.haveClaim(0, corev1.ClaimLost, filledClaim(t, 0)) },
 			refused: []refusal{{claim0, "has lost its volume", "delete the claim"}}},
 		{name: "a class is asked for that does not exist",
-			request: Request{Ordinals: []int{0}, StorageClasses: map[string]string{shopClass: "typo"}},
+			request: Request{Ordinals: []int{0}, Mapping: Mapping{StorageClasses: map[string]string{shopClass: "typo"}}},
 			refused: []refusal{{"StorageClass typo", "it does not exist", "--storage-class " + shopClass + "=NEW"}}},
 	})
 }

@@ -3,10 +3,8 @@ package restore
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -88,56 +86,6 @@ func (p *planner) refuseDeleted(kind string, existing metav1.Object) bool {
 	}
 	p.refuse(kind, existing.GetNamespace(), existing.GetName(), "it is being deleted", "wait until it is gone, then run the restore again")
 	return true
-}
-
-// find returns the existing object of that kind and name, or nil.
-func (o *Observed) find(kind, namespace, name string) metav1.Object {
-	switch kind {
-	case "Namespace":
-		return named(o.Namespaces, namespace, name)
-	case "ConfigMap":
-		return named(o.ConfigMaps, namespace, name)
-	case "Secret":
-		return named(o.Secrets, namespace, name)
-	case "Service":
-		return named(o.Services, namespace, name)
-	case "StatefulSet":
-		return named(o.StatefulSets, namespace, name)
-	case "Deployment":
-		return named(o.Deployments, namespace, name)
-	case "Pod":
-		return named(o.Pods, namespace, name)
-	}
-	return nil
-}
-
-func named[T any, P interface {
-	*T
-	metav1.Object
-}](items []T, namespace, name string) metav1.Object {
-	for i := range items {
-		if object := P(&items[i]); object.GetNamespace() == namespace && object.GetName() == name {
-			return object
-		}
-	}
-	return nil
-}
-
-// running is how an existing workload stands.
-type running struct {
-	wanted, pods int32 // replicas
-}
-
-func (o *Observed) workload(kind, namespace, name string) *running {
-	switch x := o.find(kind, namespace, name).(type) {
-	case *appsv1.StatefulSet:
-		return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
-	case *appsv1.Deployment:
-		return &running{wanted: ptr.Deref(x.Spec.Replicas, 1), pods: x.Status.Replicas}
-	case *corev1.Pod:
-		return &running{wanted: 1, pods: 1}
-	}
-	return nil
 }
 
 // planWorkload creates a workload once every claim it will look for is
@@ -258,7 +206,7 @@ func (p *planner) checkOrdinals(captured unstructured.Unstructured) {
 	}
 	for n := start; n < start+ptr.Deref(set.Spec.Replicas, 1); n++ {
 		for _, template := range set.Spec.VolumeClaimTemplates {
-			claim := catalog.ClaimKey{Namespace: set.Namespace, Name: template.Name + "-" + set.Name + "-" + strconv.Itoa(int(n))}
+			claim := catalog.ClaimKey{Namespace: set.Namespace, Name: claimName(template.Name, set.Name, int(n))}
 			why := p.leftOut(claim)
 			if why == "" || p.observed.claim(claim) != nil {
 				continue

@@ -1,9 +1,10 @@
 package restore
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/utils/ptr"
@@ -36,6 +37,7 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 	}
 	plan := p.newVolumePlan(v, FromSnapshot, reason)
 	plan.Data, plan.DataTime = string(v.Snapshot.Handle), &v.Snapshot.Taken
+	plan.Bytes = cmp.Or(v.Snapshot.RestoreSize, plan.Bytes)
 	plan.Size = static.Claim.Spec.Resources.Requests.Storage().String()
 	plan.WaitsForPod = ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingWaitForFirstConsumer
 	if claim != nil {
@@ -85,20 +87,13 @@ func filledFrom(claim *corev1.PersistentVolumeClaim, snapshot string) bool {
 // provisioningClass is the class that provisions the new disk. It must be of
 // the snapshot's driver.
 func (p *planner) provisioningClass(v catalog.Volume) (storagev1.StorageClass, bool) {
-	want := v.StorageClass
-	if mapped, ok := p.request.StorageClasses[want]; ok {
-		want = mapped
-	}
+	want, _ := p.mapping.class(v.StorageClass)
 	const remedy = "choose a class of that driver with --storage-class OLD=NEW"
-	for _, class := range p.observed.StorageClasses {
-		if class.Name != want {
-			continue
-		}
+	if class := p.observed.class(want); class != nil {
 		if class.Provisioner != v.Driver {
 			p.refuse("StorageClass", "", want, "its provisioner is "+class.Provisioner+", but the snapshot of claim "+v.Claim.String()+" is of driver "+v.Driver, remedy)
-			return class, false
 		}
-		return class, true
+		return *class, class.Provisioner == v.Driver
 	}
 	if want == "" {
 		p.refuseClaim(v.Claim, "it has no storage class, so no disk can be made for it from its snapshot", remedy)
@@ -111,60 +106,16 @@ func (p *planner) provisioningClass(v catalog.Volume) (storagev1.StorageClass, b
 // snapshotClass is the recorded VolumeSnapshotClass if the target has it, else
 // "": a content that names an absent class fails.
 func (p *planner) snapshotClass(v catalog.Volume) string {
-	for _, class := range p.observed.SnapshotClasses {
-		if class.Name == v.Snapshot.Class && class.Driver == v.Driver {
-			return class.Name
-		}
+	class := found[snapshotv1.VolumeSnapshotClass](p.observed, "VolumeSnapshotClass", "", v.Snapshot.Class)
+	if class == nil || class.Driver != v.Driver {
+		return ""
 	}
-	return ""
-}
-
-// checkUsurpers makes sure that no existing PersistentVolume would be bound to
-// a claim instead of a new one from the snapshot: the binder looks for a match
-// before it provisions, and does not look at the claim's dataSource
-// (syncUnboundClaim in pv_controller.go).
-func (p *planner) checkUsurpers() {
-	for i := range p.observed.Volumes {
-		volume := &p.observed.Volumes[i]
-		if p.reservedByPlan(volume) {
-			continue
-		}
-		for _, claim := range p.unnamed {
-			if couldBind(volume, claim) {
-				p.refuse("PersistentVolume", "", volume.Name, "it is Available and would be bound to claim "+claim.Namespace+"/"+claim.Name+" in place of a disk from the snapshot",
-					"delete that PersistentVolume object (make it Retain first to keep its disk) or reserve it for another claim")
-			}
-		}
-	}
-}
-
-// reservedByPlan says whether the plan reserves volume for the claim of its own
-// disk, which it does before it creates claims.
-func (p *planner) reservedByPlan(volume *corev1.PersistentVolume) bool {
-	return slices.ContainsFunc(p.plan.Volumes, func(plan VolumePlan) bool {
-		return plan.Way == Reattach && plan.VolumeName == volume.Name
-	})
-}
-
-// couldBind says whether the binder might match volume to a claim that does
-// not exist yet and names no volume. It errs towards yes.
-func couldBind(volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) bool {
-	if ref := volume.Spec.ClaimRef; ref != nil {
-		return ref.UID == "" && ref.Namespace == claim.Namespace && ref.Name == claim.Name
-	}
-	capacity, request := volume.Spec.Capacity.Storage(), claim.Spec.Resources.Requests.Storage()
-	return volume.Spec.StorageClassName == ptr.Deref(claim.Spec.StorageClassName, "") &&
-		capacity.Cmp(*request) >= 0 &&
-		ptr.Deref(volume.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) == ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	return class.Name
 }
 
 // contentStep creates the static content, or keeps one that is the same.
 func (p *planner) contentStep(v catalog.Volume, static Static) (Step, bool) {
-	for i := range p.observed.Contents {
-		c := &p.observed.Contents[i]
-		if c.Name != static.Content.Name {
-			continue
-		}
+	if c := found[snapshotv1.VolumeSnapshotContent](p.observed, "VolumeSnapshotContent", "", static.Content.Name); c != nil {
 		if ptr.Deref(c.Spec.Source.SnapshotHandle, "") != string(v.Snapshot.Handle) || c.Spec.Driver != v.Driver || c.DeletionTimestamp != nil {
 			p.refuse("VolumeSnapshotContent", "", c.Name, "it exists and is not over snapshot "+string(v.Snapshot.Handle)+", or is being deleted", "delete it (its policy is Retain), then run the restore again")
 			return Step{}, false
@@ -175,11 +126,7 @@ func (p *planner) contentStep(v catalog.Volume, static Static) (Step, bool) {
 }
 
 func (p *planner) snapshotStep(v catalog.Volume, static Static) (Step, bool) {
-	for i := range p.observed.Snapshots {
-		s := &p.observed.Snapshots[i]
-		if s.Namespace != static.Snapshot.Namespace || s.Name != static.Snapshot.Name {
-			continue
-		}
+	if s := found[snapshotv1.VolumeSnapshot](p.observed, "VolumeSnapshot", static.Snapshot.Namespace, static.Snapshot.Name); s != nil {
 		if ptr.Deref(s.Spec.Source.VolumeSnapshotContentName, "") != static.Content.Name || s.DeletionTimestamp != nil {
 			p.refuse("VolumeSnapshot", s.Namespace, s.Name, "it exists and does not name VolumeSnapshotContent "+static.Content.Name+", or is being deleted", "delete it, then run the restore again")
 			return Step{}, false

@@ -60,13 +60,13 @@ func TestPlanRehydrate(t *testing.T) {
 		{name: "the class is of another driver", request: snapshots,
 			given:   func(o *Observed) { o.StorageClasses[0].Provisioner = "other.example.com" },
 			refused: each("StorageClass "+shopClass, "its provisioner is other.example.com", "--storage-class OLD=NEW")},
-		{name: "the class is mapped to one of another driver", request: Request{From: FromSnapshots, StorageClasses: map[string]string{shopClass: "foreign"}},
+		{name: "the class is mapped to one of another driver", request: Request{From: FromSnapshots, Mapping: Mapping{StorageClasses: map[string]string{shopClass: "foreign"}}},
 			refused: each("StorageClass foreign", "its provisioner is other.example.com", "--storage-class OLD=NEW")},
-		{name: "the class is mapped to one that does not exist", request: Request{From: FromSnapshots, StorageClasses: map[string]string{shopClass: "typo"}},
+		{name: "the class is mapped to one that does not exist", request: Request{From: FromSnapshots, Mapping: Mapping{StorageClasses: map[string]string{shopClass: "typo"}}},
 			refused: each("StorageClass typo", "it does not exist", "--storage-class OLD=NEW")},
-		{name: "the class is mapped to none", request: Request{From: FromSnapshots, StorageClasses: map[string]string{shopClass: ""}},
+		{name: "the class is mapped to none", request: Request{From: FromSnapshots, Mapping: Mapping{StorageClasses: map[string]string{shopClass: ""}}},
 			refused: each("", "it has no storage class, so no disk can be made", "--storage-class OLD=NEW")},
-		{name: "the class is missing and mapped to one of the driver", request: Request{From: FromSnapshots, StorageClasses: map[string]string{shopClass: "fast"}},
+		{name: "the class is missing and mapped to one of the driver", request: Request{From: FromSnapshots, Mapping: Mapping{StorageClasses: map[string]string{shopClass: "fast"}}},
 			given: func(o *Observed) { o.StorageClasses = o.StorageClasses[1:] }, want: rehydrated, others: rehydrated},
 
 		{name: "an Available volume would be bound in place of the snapshot", request: snapshots, given: func(o *Observed) { available(o) },
@@ -200,7 +200,7 @@ func TestPlanRehydrateUsesWhatTheTargetHas(t *testing.T) {
 			if test.given != nil {
 				test.given(observed)
 			}
-			plan, err := checkedPlan(t, shop(), Request{From: FromSnapshots, StorageClasses: test.request}, observed)
+			plan, err := checkedPlan(t, shop(), Request{From: FromSnapshots, Mapping: Mapping{StorageClasses: test.request}}, observed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestPlanRehydrateUsesWhatTheTargetHas(t *testing.T) {
 	}
 }
 
-func TestCouldBind(t *testing.T) {
+func TestTheBinderMayTakeAVolumeInPlaceOfASnapshot(t *testing.T) {
 	tests := []struct {
 		name   string
 		volume func(*corev1.PersistentVolume)
@@ -253,10 +253,14 @@ func TestCouldBind(t *testing.T) {
 			unreserved(v)
 			v.Spec.VolumeMode = nil
 		}, want: true},
-		{name: "one with other access modes, to be on the safe side", volume: func(v *corev1.PersistentVolume) {
+		{name: "one that lacks an access mode", volume: func(v *corev1.PersistentVolume) {
 			unreserved(v)
 			v.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany}
-		}, want: true},
+		}},
+		{name: "one of another VolumeAttributesClass", volume: func(v *corev1.PersistentVolume) {
+			unreserved(v)
+			v.Spec.VolumeAttributesClassName = ptr.To("gold")
+		}},
 		{name: "one that is reserved for the claim", volume: reserved, want: true},
 		{name: "one that is reserved for the claim, whatever its class: the binder does not compare it", volume: func(v *corev1.PersistentVolume) {
 			reserved(v)
@@ -275,8 +279,10 @@ func TestCouldBind(t *testing.T) {
 			if test.claim != nil {
 				test.claim(&claim)
 			}
-			if got := couldBind(&volume, &claim); got != test.want {
-				t.Errorf("couldBind = %v, want %v", got, test.want)
+			b := newBinder(&Observed{Volumes: []corev1.PersistentVolume{volume}})
+			b.settle()
+			if got := b.match(&claim, false) != nil; got != test.want {
+				t.Errorf("taken: %v, want %v", got, test.want)
 			}
 		})
 	}

@@ -2,9 +2,11 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
@@ -62,11 +64,39 @@ func (p *planner) adopt(v catalog.Volume, claim *corev1.PersistentVolumeClaim) {
 func (p *planner) newVolumePlan(v catalog.Volume, way Way, reason string) VolumePlan {
 	return VolumePlan{
 		Claim: v.Claim, Way: way, Reason: reason, Size: v.Capacity,
-		Data: string(v.VolumeHandle), driver: v.Driver, handle: v.VolumeHandle,
+		Data: string(v.VolumeHandle), Bytes: bytesOf(v.Capacity), driver: v.Driver, handle: v.VolumeHandle,
 	}
 }
 
-func (p *planner) add(plan VolumePlan) { p.plan.Volumes = append(p.plan.Volumes, plan) }
+// bytesOf is a quantity that a backup wrote down, in bytes.
+func bytesOf(quantity string) int64 {
+	q, err := resource.ParseQuantity(quantity)
+	if err != nil {
+		return 0
+	}
+	return q.Value()
+}
+
+func (p *planner) add(plan VolumePlan) {
+	plan.Decision = decision(plan, p.observed.claim(plan.Claim))
+	p.plan.Volumes = append(p.plan.Volumes, plan)
+}
+
+// decision names what the steps of a plan come to; claim is what exists.
+func decision(plan VolumePlan, claim *corev1.PersistentVolumeClaim) Decision {
+	does := func(action Action) bool {
+		return slices.ContainsFunc(plan.Steps, func(step Step) bool { return step.Action == action })
+	}
+	switch {
+	case plan.Way == Adopt, plan.Way == FromSnapshot && claim != nil && claim.Status.Phase == corev1.ClaimBound:
+		return DecideAdopt
+	case does(RearmPV):
+		return DecideRearm
+	case does(Create):
+		return DecideCreate
+	}
+	return DecideWait
+}
 
 // chooseWay picks between disk and snapshot, or refuses.
 func (p *planner) chooseWay(v catalog.Volume) (Way, string) {
@@ -121,7 +151,7 @@ func (p *planner) planReattach(v catalog.Volume, claim *corev1.PersistentVolumeC
 	}
 	plan.Steps = append(plan.Steps, step)
 	if claim != nil {
-		plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "it names its volume already"))
+		plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "it names its volume already, or is about to be bound to it"))
 	} else {
 		newClaim.Spec.VolumeName = plan.VolumeName
 		plan.Steps = append(plan.Steps, create(newClaim, "names PersistentVolume "+plan.VolumeName+note))
@@ -145,10 +175,26 @@ func (p *planner) admitClaim(v catalog.Volume, claim *corev1.PersistentVolumeCla
 	case claim.Status.Phase == corev1.ClaimBound, claim.Spec.VolumeName != "":
 		p.refuseClaim(v.Claim, fmt.Sprintf("it exists and is bound to another disk (%s)", p.describeVolume(claim.Spec.VolumeName)),
 			scaleDown+" if that disk is not wanted (make its PersistentVolume Retain first to keep the disk); then run the restore again")
+	case p.bindsByItself(v, volumeName):
+		return "", true
 	default:
 		p.refuseClaim(v.Claim, "it exists, is "+string(claim.Status.Phase)+" and may be given an empty disk at any moment", scaleDown+"; then run the restore again")
 	}
 	return "", false
+}
+
+// bindsByItself says whether the binder, left alone, binds an existing claim
+// that names no volume to the very volume that is reserved for it.
+func (p *planner) bindsByItself(v catalog.Volume, volumeName string) bool {
+	volume := p.observed.volume(volumeName)
+	if volume == nil || volume.Spec.ClaimRef == nil || volume.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
+		return false
+	}
+	if p.settled == nil {
+		p.settled = newBinder(p.observed.Observed).settle()
+	}
+	got := p.settled[v.Claim]
+	return got.Phase == corev1.ClaimBound && got.Volume == volumeName
 }
 
 func (p *planner) describeVolume(name string) string {
@@ -164,7 +210,7 @@ func (p *planner) describeVolume(name string) string {
 
 // volumeStep decides what happens to the PersistentVolume: created, re-armed
 // or kept; existing are those over the same disk.
-func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolume, prebound *corev1.PersistentVolume, claimUID types.UID) (Step, bool) {
+func (p *planner) volumeStep(v catalog.Volume, existing []*corev1.PersistentVolume, prebound *corev1.PersistentVolume, claimUID types.UID) (Step, bool) {
 	refuse := func(name, problem, remedy string) (Step, bool) {
 		p.refuse("PersistentVolume", "", name, problem, remedy)
 		return Step{}, false
@@ -191,10 +237,10 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 		return refuse(volume.Name, "its reclaim failed ("+volume.Status.Message+"), so the disk may be half deleted", "look at the disk; if it is whole, make the PersistentVolume Retain and delete the object, then run the restore again; or use --from snapshots")
 	case ref != nil && (ref.Namespace != v.Claim.Namespace || ref.Name != v.Claim.Name):
 		return refuse(volume.Name, fmt.Sprintf("it holds disk %s for another claim, %s/%s", v.VolumeHandle, ref.Namespace, ref.Name), "a disk can serve one claim: delete that claim and this PersistentVolume object first (it must be Retain), or use --from snapshots")
-	case isReserved(volume, claimUID, p.observed.claim(v.Claim)) && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
+	case isReserved(*volume, claimUID, p.observed.claim(v.Claim)) && volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain:
 		return keep("PersistentVolume", "", volume.Name, "it is reserved for the claim"), true
 	}
-	patch, err := Rearm(volume, v.Claim, claimUID)
+	patch, err := Rearm(*volume, v.Claim, claimUID)
 	if err != nil {
 		return refuse(volume.Name, err.Error(), "report this as a bug")
 	}
@@ -206,7 +252,7 @@ func (p *planner) volumeStep(v catalog.Volume, existing []corev1.PersistentVolum
 
 // refuseTwins refuses a disk that several PersistentVolumes name: the reclaim of
 // any of them would delete it under the others.
-func (p *planner) refuseTwins(v catalog.Volume, twins []corev1.PersistentVolume) {
+func (p *planner) refuseTwins(v catalog.Volume, twins []*corev1.PersistentVolume) {
 	names, states := make([]string, len(twins)), make([]string, len(twins))
 	for i, twin := range twins {
 		names[i] = twin.Name
@@ -248,8 +294,8 @@ func (p *planner) protectStep(volume *corev1.PersistentVolume) []Step {
 // with the same driver, else none, which it notes. A prebound pair binds with
 // any class, or without.
 func (p *planner) classFor(v catalog.Volume) (class, note string, ok bool) {
-	if mapped, asked := p.request.StorageClasses[v.StorageClass]; asked {
-		if mapped != "" && named(p.observed.StorageClasses, "", mapped) == nil {
+	if mapped, asked := p.mapping.class(v.StorageClass); asked {
+		if mapped != "" && p.observed.class(mapped) == nil {
 			p.refuse("StorageClass", "", mapped, "it does not exist, and --storage-class asks for it", "correct --storage-class "+v.StorageClass+"=NEW")
 			return "", "", false
 		}
@@ -258,10 +304,8 @@ func (p *planner) classFor(v catalog.Volume) (class, note string, ok bool) {
 	if v.StorageClass == "" {
 		return "", "", true
 	}
-	for _, class := range p.observed.StorageClasses {
-		if class.Name == v.StorageClass && class.Provisioner == v.Driver {
-			return class.Name, "", true
-		}
+	if class := p.observed.class(v.StorageClass); class != nil && class.Provisioner == v.Driver {
+		return class.Name, "", true
 	}
 	return "", `; class "" since the target has no class ` + v.StorageClass + " of this driver", true
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -54,52 +57,44 @@ func (r *Restorer) Plan(ctx context.Context, point *catalog.RestorePoint, reques
 	if request.From == "" {
 		request.From = FromAuto
 	}
-	namespace := onlyNamespace(point, request)
-	observed, err := r.observe(ctx, namespace, request.From != FromDisks, holdsSecrets(point))
+	t, err := aim(point, request)
+	if err != nil {
+		return nil, err
+	}
+	observed, err := r.observe(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("look at the cluster: %w", err)
 	}
-	plan, err := NewPlan(point, request, observed)
+	plan, err := t.plan(observed)
 	if err != nil || request.From != FromAuto || r.SkipCheck {
 		return plan, err
 	}
 	// The plan stands if the disks do; ask about those that it rests on.
-	toCheck, pairs, err := reattached(point, plan)
-	if err != nil || len(toCheck) == 0 {
-		return plan, err
+	toCheck := plan.reattached()
+	if len(toCheck) == 0 {
+		return plan, nil
 	}
-	if err := r.checkDisks(ctx, observed, toCheck, pairs); err != nil {
+	if err := r.checkDisks(ctx, newLookup(observed), toCheck, t.pairs); err != nil {
 		return nil, err
 	}
-	return NewPlan(point, request, observed)
+	return t.plan(observed)
 }
 
-// reattached finds the volumes of point that plan reattaches.
-func reattached(point *catalog.RestorePoint, plan *Plan) ([]catalog.Volume, map[catalog.ClaimKey]Pair, error) {
-	everything := planner{point: point, plan: plan}
-	if err := everything.index(); err != nil {
-		return nil, nil, err
-	}
+// reattached are the volumes that the plan reattaches.
+func (p *Plan) reattached() []catalog.Volume {
 	ways := map[catalog.ClaimKey]Way{}
-	for _, v := range plan.Volumes {
+	for _, v := range p.Volumes {
 		ways[v.Claim] = v.Way
 	}
-	var volumes []catalog.Volume
-	for _, v := range everything.volumes {
-		if ways[v.Claim] == Reattach {
-			volumes = append(volumes, v)
-		}
-	}
-	return volumes, everything.pairs, nil
+	return slices.DeleteFunc(slices.Clone(p.target.volumes), func(v catalog.Volume) bool { return ways[v.Claim] != Reattach })
 }
 
-// onlyNamespace is the one namespace that the request concerns, or "".
-func onlyNamespace(point *catalog.RestorePoint, request Request) string {
+// namespace is the one namespace that the target is in, or "".
+func (t *target) namespace() string {
 	only := ""
-	p := planner{request: request}
-	for _, object := range point.Bundle.Objects {
+	for _, object := range t.point.Bundle.Objects {
 		namespace := object.GetNamespace()
-		if namespace == "" || !p.wantsNamespace(namespace) {
+		if namespace == "" {
 			continue
 		}
 		if only != "" && only != namespace {
@@ -110,9 +105,24 @@ func onlyNamespace(point *catalog.RestorePoint, request Request) string {
 	return only
 }
 
-func holdsSecrets(point *catalog.RestorePoint) bool {
-	for _, object := range point.Bundle.Objects {
-		if object.GetKind() == "Secret" {
+func (t *target) holds(kind string) bool {
+	return slices.ContainsFunc(t.point.Bundle.Objects, func(o unstructured.Unstructured) bool { return o.GetKind() == kind })
+}
+
+// hasAffinity says whether some volume cannot be reached from every node.
+func (t *target) hasAffinity() bool {
+	for _, pair := range t.pairs {
+		if pair.Volume.Spec.NodeAffinity != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// hasAttributes says whether some claim names a VolumeAttributesClass.
+func (t *target) hasAttributes() bool {
+	for _, pair := range t.pairs {
+		if ptr.Deref(pair.Claim.Spec.VolumeAttributesClassName, "") != "" {
 			return true
 		}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // What is looked at must cover all that may be written.
-func TestOnlyNamespace(t *testing.T) {
+func TestNamespaceOfATarget(t *testing.T) {
 	withWeb := func() *catalog.RestorePoint {
 		point := shop()
 		addObject(point, &appsv1.Deployment{
@@ -32,10 +32,15 @@ func TestOnlyNamespace(t *testing.T) {
 		{"two namespaces", mall(), Request{Namespaces: []string{"billing", "shop"}}, ""},
 		{"a workload without claims in another namespace", withWeb(), Request{}, ""},
 		{"the other namespace, which has no claims", withWeb(), Request{Namespaces: []string{"web"}}, "web"},
+		{"a namespace that is mapped", shop(), Request{Mapping: Mapping{Namespaces: map[string]string{"shop": "copy"}}}, "copy"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := onlyNamespace(test.point, test.request); got != test.want {
+			target, err := aim(test.point, test.request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := target.namespace(); got != test.want {
 				t.Errorf("looks at namespace %q, want %q", got, test.want)
 			}
 		})
@@ -43,7 +48,8 @@ func TestOnlyNamespace(t *testing.T) {
 }
 
 func TestHoldsSecrets(t *testing.T) {
-	if holdsSecrets(shop()) || !holdsSecrets(mall()) {
+	holds := func(point *catalog.RestorePoint) bool { return (&target{point: point}).holds("Secret") }
+	if holds(shop()) || !holds(mall()) {
 		t.Error("Secrets are looked at if the point holds some, and only then")
 	}
 }
@@ -58,14 +64,7 @@ func TestReattached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	volumes, pairs, err := reattached(shop(), plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]catalog.Volume{redisRecord(1)}, volumes); diff != "" {
+	if diff := cmp.Diff([]catalog.Volume{redisRecord(1)}, plan.reattached()); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
-	}
-	if got := pairs[redisKey(1)].Volume.Name; got != "pv-redis-1" {
-		t.Errorf("its volume is %q, want pv-redis-1", got)
 	}
 }

@@ -246,6 +246,9 @@ func (o *Observed) haveVolume(n int, phase corev1.PersistentVolumePhase, change 
 func (o *Observed) haveClaim(n int, phase corev1.PersistentVolumeClaimPhase, change ...func(*corev1.PersistentVolumeClaim)) {
 	claim := redisClaim(n)
 	claim.Status.Phase = phase
+	if phase == corev1.ClaimPending {
+		claim.Annotations = nil // it has not been bound yet
+	}
 	for _, c := range change {
 		c(&claim)
 	}

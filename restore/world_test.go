@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
@@ -39,11 +40,7 @@ func (w *world) plan(t rapid.TB, point *catalog.RestorePoint, request Request) (
 	if err != nil || request.From != FromAuto {
 		return plan, err
 	}
-	volumes, _, err := reattached(point, plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range volumes {
+	for _, v := range plan.reattached() {
 		state := DiskState{DiskPresent, "attached"}
 		if w.gone[v.VolumeHandle] {
 			state = DiskState{DiskGone, "not found"}
@@ -269,4 +266,16 @@ func (w *world) expectRestored(t rapid.TB, plan *Plan) {
 			t.Errorf("PersistentVolume %s over disk %s is %s", v.Name, v.Spec.CSI.VolumeHandle, v.Spec.PersistentVolumeReclaimPolicy)
 		}
 	}
+}
+
+// The model changes under a lookup, so each call looks anew.
+func (o *Observed) volume(name string) *corev1.PersistentVolume { return newLookup(o).volume(name) }
+func (o *Observed) claim(key catalog.ClaimKey) *corev1.PersistentVolumeClaim {
+	return newLookup(o).claim(key)
+}
+func (o *Observed) find(kind, namespace, name string) metav1.Object {
+	return newLookup(o).find(kind, namespace, name)
+}
+func (o *Observed) volumesOf(driver string, handle catalog.VolumeHandle) []*corev1.PersistentVolume {
+	return newLookup(o).volumesOf(driver, handle)
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,9 +21,10 @@ type restoreOptions struct {
 	from           string
 	allNamespaces  bool
 	ordinals       []int
-	storageClasses []string
 	checkDisks     bool
 	dryRun         bool
+	ignore         []string
+	mapping        mappingFlags
 }
 
 func newRestoreCommand(a *app) *cobra.Command {
@@ -67,9 +70,10 @@ refused before it writes, with every reason and its remedy, and the exit code is
 	flags.StringVar(&options.from, "from", options.from, "where the data comes from: auto, disks or snapshots")
 	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "restore all namespaces of the point (the default without -n)")
 	flags.IntSliceVar(&options.ordinals, "ordinals", nil, "restore only the claims of these ordinals; a set's other ordinals start with empty disks")
-	flags.StringSliceVar(&options.storageClasses, "storage-class", nil, "`OLD=NEW`: use class NEW where OLD was recorded; NEW may be empty")
 	flags.BoolVar(&options.checkDisks, "check-disks", true, "with --from auto, ask the driver whether each disk is there")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "plan only: print what would be done (-o yaml: the manifests)")
+	flags.StringSliceVar(&options.ignore, "ignore-checks", nil, "what not to check: nodes, secrets, quota, pod-security, autoscaler")
+	options.mapping.add(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := a.config(cmd)
 		if err != nil {
@@ -93,21 +97,26 @@ func (a *app) restoreRequest(cmd *cobra.Command, options restoreOptions, args []
 	}
 	request := restore.Request{
 		From: restore.From(options.from), Workloads: named.workloads, Claims: named.claims,
-		Ordinals: options.ordinals, StorageClasses: map[string]string{},
+		Ordinals: options.ordinals,
 	}
 	switch request.From {
 	case restore.FromAuto, restore.FromDisks, restore.FromSnapshots:
 	default:
 		return restore.Request{}, usagef("--from %q: want auto, disks or snapshots", options.from)
 	}
-	for _, mapping := range options.storageClasses {
-		from, to, found := strings.Cut(mapping, "=")
-		if !found {
-			return restore.Request{}, usagef("--storage-class %q: want OLD=NEW", mapping)
+	for _, name := range options.ignore {
+		if !slices.Contains(restore.Checks, restore.Check(name)) {
+			return restore.Request{}, usagef("--ignore-checks %q: want one of %v", name, restore.Checks)
 		}
-		request.StorageClasses[from] = to
+		request.Ignore = append(request.Ignore, restore.Check(name))
+	}
+	if request.Mapping, err = options.mapping.mapping(); err != nil {
+		return restore.Request{}, err
 	}
 	if given := cmd.Flags().Changed("namespace"); given && !options.allNamespaces {
+		if flag := cmd.Flags().Lookup("namespace").Value.String(); strings.Contains(flag, "=") {
+			return restore.Request{}, usagef("--namespace %s: -n says which namespace of the point is restored; --map-namespace OLD=NEW says where", flag)
+		}
 		namespace, err := a.namespace()
 		if err != nil {
 			return restore.Request{}, err
@@ -197,13 +206,13 @@ func printPlan(w io.Writer, plan *restore.Plan, format *output) error {
 
 // planTable shows what each claim gets, then each step.
 func planTable(w io.Writer, plan *restore.Plan) error {
-	volumes := table{header: []string{"CLAIM", "WAY", "DATA", "AS OF", "SIZE", "REASON"}}
+	volumes := table{header: []string{"CLAIM", "DECISION", "DATA", "AS OF", "BYTES", "VOLUME", "REASON"}}
 	for _, v := range plan.Volumes {
 		asOf := "now"
 		if v.DataTime != nil {
 			asOf = timeText(*v.DataTime)
 		}
-		volumes.add(v.Claim.String(), string(v.Way), v.Data, asOf, v.Size, v.Reason)
+		volumes.add(v.Claim.String(), string(v.Decision), dataText(v), asOf, byteSize(v.Bytes), cmp.Or(v.VolumeName, "a new one"), v.Reason)
 	}
 	if err := volumes.write(w); err != nil {
 		return err
@@ -221,6 +230,14 @@ func planTable(w io.Writer, plan *restore.Plan) error {
 	}
 	_, err := fmt.Fprintln(w, "\nNothing was changed (--dry-run).")
 	return err
+}
+
+// dataText says where the data of a claim comes from.
+func dataText(v restore.VolumePlan) string {
+	if v.Way == restore.FromSnapshot {
+		return "snapshot " + v.Data
+	}
+	return "disk " + v.Data
 }
 
 // resultView shows what a restore did.
