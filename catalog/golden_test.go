@@ -202,7 +202,5 @@ func TestFormat1StaysReadable(t *testing.T) {
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("what format 1 says (-want +got):\n%s", diff)
 	}
-	if broken := walk(t, s); broken != nil {
-		t.Errorf("broken: %v", broken)
-	}
+	wantDiff(t, "what is broken", []string(nil), broken(t, s))
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -172,6 +173,18 @@ func Fail(match func(Call) bool, err error) func(context.Context, Call) error {
 	return func(_ context.Context, call Call) error {
 		if match(call) {
 			return err
+		}
+		return nil
+	}
+}
+
+// Once is a Before that runs do at the first call that matches, ahead of it. What
+// do asks of the bucket is not matched.
+func Once(match func(Call) bool, do func()) func(context.Context, Call) error {
+	var done atomic.Bool
+	return func(_ context.Context, call Call) error {
+		if match(call) && done.CompareAndSwap(false, true) {
+			do()
 		}
 		return nil
 	}
