@@ -27,6 +27,7 @@ type Options struct {
 	KeepAt     Schedule
 	Watchman   Watchman // knows how claims stand; nil for none
 	Observer   Observer
+	Notifier   *Notifier        // goes on where the leader before ended; it is to be one of the Observers too; nil for none
 	Clock      clock.WithTicker // nil is the real one
 	Log        *slog.Logger
 }
@@ -68,6 +69,7 @@ type Watchman interface {
 type Agent struct {
 	Options
 	changed chan struct{} // there are other plans; of capacity 1
+	memory  memory
 
 	mu     sync.Mutex
 	plans  []Plan
@@ -92,7 +94,7 @@ func New(options Options) *Agent {
 	if options.Observer == nil {
 		options.Observer = Blind{}
 	}
-	a := &Agent{Options: options, changed: make(chan struct{}, 1)}
+	a := &Agent{Options: options, changed: make(chan struct{}, 1), memory: memory{client: options.Kubernetes, namespace: options.Namespace}}
 	a.status.Seen = options.Clock.Now()
 	return a
 }
@@ -127,6 +129,16 @@ func (a *Agent) note(change func(*Status)) {
 	defer a.mu.Unlock()
 	change(&a.status)
 	a.status.Seen = a.Clock.Now()
+}
+
+// Remember keeps what the notifier has told, for the next leader.
+func (a *Agent) Remember(ctx context.Context, told map[string]Told) {
+	if !a.Status().Leading {
+		return
+	}
+	if err := a.memory.keep(ctx, toldKey, told); err != nil && ctx.Err() == nil {
+		a.Log.Warn("what was told cannot be kept; after a restart it may be told again", "error", err)
+	}
 }
 
 // Run runs the plans until ctx ends, and then waits for the runs under way to

@@ -84,8 +84,12 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 		Agent: a, clusterUID: string(system.UID), progress: map[string]*progress{}, pruneNow: map[string]bool{},
 		ended: make(chan RunEnd), tended: make(chan []ClaimState), keepBase: a.Clock.Now(), lookAt: a.Clock.Now(),
 	}
-	if l.inForce, err = readState(ctx, a.Kubernetes, a.Namespace); err != nil {
+	told := map[string]Told{}
+	if err := a.memory.recall(ctx, &l.inForce, &told); err != nil {
 		return nil, err
+	}
+	if a.Notifier != nil {
+		a.Notifier.Resume(told)
 	}
 	plans := a.currentPlans()
 	taken, err := a.Runner.TakeOver(ctx, func(name string) (backup.Request, bool) {
@@ -122,7 +126,7 @@ func (l *leadership) adopt(ctx context.Context, plans []Plan) error {
 	now := l.Clock.Now()
 	after, differs := enforce(l.inForce, plans, now)
 	if differs {
-		if err := writeState(ctx, l.Kubernetes, l.Namespace, after); err != nil {
+		if err := l.memory.keep(ctx, schedulesKey, after); err != nil {
 			return err
 		}
 	}

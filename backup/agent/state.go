@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,12 +15,16 @@ import (
 )
 
 // StateName is the ConfigMap, in the agent's namespace, in which the leader
-// keeps since when each schedule is in force. It can be deleted: then each is
-// in force since the next start, and what was missed before is not caught up.
+// keeps since when each schedule is in force, and what was told of each plan.
+// It can be deleted: then each schedule is in force since the next start, what
+// was missed before is not caught up, and what still fails is told once more.
 const StateName = "hawser-agent-state"
 
-// stateKey holds map[string]inForce as JSON.
-const stateKey = "schedules"
+// The keys of the ConfigMap. The values are JSON.
+const (
+	schedulesKey = "schedules" // map[string]inForce, by plan
+	toldKey      = "told"      // map[string]Told, by plan
+)
 
 // inForce says since when a plan has the schedule it has. Occurrences before
 // that are none of the plan's: to create, change or resume one starts nothing.
@@ -44,40 +49,65 @@ func enforce(before map[string]inForce, plans []Plan, now time.Time) (map[string
 	return after, !maps.Equal(before, after)
 }
 
-// readState returns what the ConfigMap says; nothing if there is none.
-func readState(ctx context.Context, client kubernetes.Interface, namespace string) (map[string]inForce, error) {
-	state := map[string]inForce{}
-	object, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, StateName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return state, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read ConfigMap %s/%s: %w", namespace, StateName, err)
-	}
-	if text := object.Data[stateKey]; text != "" {
-		if err := json.Unmarshal([]byte(text), &state); err != nil {
-			return nil, fmt.Errorf("ConfigMap %s/%s: %w; delete it, the agent makes it anew", namespace, StateName, err)
-		}
-	}
-	return state, nil
+// memory is what the leader keeps in the ConfigMap.
+type memory struct {
+	client    kubernetes.Interface
+	namespace string
+
+	mu   sync.Mutex
+	held map[string]string // what the ConfigMap says, by key
 }
 
-// writeState makes the ConfigMap say state. Only the leader writes.
-func writeState(ctx context.Context, client kubernetes.Interface, namespace string, state map[string]inForce) error {
-	text, err := json.Marshal(state)
+// recall reads the ConfigMap into schedules and told, which stay as they are if
+// there is none.
+func (m *memory) recall(ctx context.Context, schedules *map[string]inForce, told *map[string]Told) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held = map[string]string{}
+	object, err := m.client.CoreV1().ConfigMaps(m.namespace).Get(ctx, StateName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read ConfigMap %s/%s: %w", m.namespace, StateName, err)
+	}
+	for key, into := range map[string]any{schedulesKey: schedules, toldKey: told} {
+		text := object.Data[key]
+		if text == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			return fmt.Errorf("ConfigMap %s/%s: %s: %w; delete it, the agent makes it anew", m.namespace, StateName, key, err)
+		}
+		m.held[key] = text
+	}
+	return nil
+}
+
+// keep makes the ConfigMap say value under key. Only the leader writes.
+func (m *memory) keep(ctx context.Context, key string, value any) error {
+	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	configMaps := client.CoreV1().ConfigMaps(namespace)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data := maps.Clone(m.held)
+	if data == nil {
+		data = map[string]string{}
+	}
+	data[key] = string(text)
+	configMaps := m.client.CoreV1().ConfigMaps(m.namespace)
 	object := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: StateName, Labels: map[string]string{"app.kubernetes.io/managed-by": "hawser"}},
-		Data:       map[string]string{stateKey: string(text)},
+		Data:       data,
 	}
 	if _, err = configMaps.Update(ctx, object, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
 		_, err = configMaps.Create(ctx, object, metav1.CreateOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("write ConfigMap %s/%s: %w", namespace, StateName, err)
+		return fmt.Errorf("write ConfigMap %s/%s: %w", m.namespace, StateName, err)
 	}
+	m.held = data
 	return nil
 }
