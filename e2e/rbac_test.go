@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,23 +10,19 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+
+	"hawser.dev/hawser/e2e/chart"
 )
 
-// roles are the ClusterRoles of deploy/rbac.yaml.
+// roles are the ClusterRoles of deploy/manifests/hawser.yaml.
 func roles(t *testing.T) map[string]rbacv1.ClusterRole {
 	t.Helper()
-	file, err := os.Open("../deploy/rbac.yaml")
+	found := map[string]rbacv1.ClusterRole{}
+	documents, err := chart.ReadManifest("hawser.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	found := map[string]rbacv1.ClusterRole{}
-	for decoder := utilyaml.NewYAMLOrJSONDecoder(file, 4096); ; {
-		var role rbacv1.ClusterRole
-		if err := decoder.Decode(&role); err != nil {
-			break
-		}
+	for _, role := range ofKind[rbacv1.ClusterRole](t, documents, "ClusterRole") {
 		found[role.Name] = role
 	}
 	return found

@@ -1,0 +1,136 @@
+package e2e_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"hawser.dev/hawser/e2e/chart"
+)
+
+// grants are the rights of a ServiceAccount of the chart, each with the
+// namespace it is for ("" is all) and, in brackets, the names of objects that
+// it is limited to.
+func grants(t *testing.T, documents []chart.Document, account string) []string {
+	t.Helper()
+	rules := map[string][]rbacv1.PolicyRule{}
+	for _, role := range ofKind[rbacv1.ClusterRole](t, documents, "ClusterRole") {
+		rules["ClusterRole "+role.Name] = role.Rules
+	}
+	for _, role := range ofKind[rbacv1.Role](t, documents, "Role") {
+		rules["Role "+role.Name] = role.Rules
+	}
+	var all []string
+	add := func(namespace string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+		if !slices.Contains(subjects, rbacv1.Subject{Kind: "ServiceAccount", Name: account, Namespace: chart.Namespace}) {
+			return
+		}
+		held, ok := rules[ref.Kind+" "+ref.Name]
+		if !ok {
+			t.Fatalf("%s is bound to %s %s, which is not there", account, ref.Kind, ref.Name)
+		}
+		for _, rule := range held {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					g := namespace + ": " + verb + " " + resource
+					if len(rule.ResourceNames) > 0 {
+						g += " " + strings.Join(rule.ResourceNames, ",")
+					}
+					all = append(all, strings.TrimPrefix(g, ": "))
+				}
+			}
+		}
+	}
+	for _, b := range ofKind[rbacv1.ClusterRoleBinding](t, documents, "ClusterRoleBinding") {
+		add("", b.RoleRef, b.Subjects)
+	}
+	for _, b := range ofKind[rbacv1.RoleBinding](t, documents, "RoleBinding") {
+		add(b.Namespace, b.RoleRef, b.Subjects)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// The three ServiceAccounts hold no more than they are asked to.
+func TestWhoHoldsWhat(t *testing.T) {
+	plain := render(t, "minimal", "")
+	if held := grants(t, plain, "hawser-restore"); len(held) != 0 {
+		t.Errorf("without restore.bind, hawser-restore may %q", held)
+	}
+	bound := render(t, "minimal", "restore: {bind: true}")
+	if held := grants(t, bound, "hawser-restore"); !slices.Contains(held, "create statefulsets") || !slices.Contains(held, "create persistentvolumes") {
+		t.Errorf("with restore.bind, hawser-restore may no more than %q", held)
+	}
+	if got, want := grants(t, bound, "hawser-backup"), grants(t, plain, "hawser-backup"); !slices.Equal(got, want) {
+		t.Errorf("with restore.bind, hawser-backup may %q, before %q", got, want)
+	}
+	for _, account := range []string{"hawser-backup", "hawser-prune"} {
+		for _, held := range grants(t, plain, account) {
+			for _, never := range []string{"secrets", "pods/exec", "create statefulsets", "create persistentvolume", "delete persistentvolume", "create pods"} {
+				if strings.Contains(held, never) {
+					t.Errorf("%s may %s", account, held)
+				}
+			}
+		}
+	}
+
+	secrets := render(t, "minimal", "includeSecrets: true")
+	if got := matching(grants(t, secrets, "hawser-backup"), "secrets"); !slices.Equal(got, []string{"list secrets"}) {
+		t.Errorf("with includeSecrets, hawser-backup may %q", got)
+	}
+	if got := matching(grants(t, render(t, "minimal", "{includeSecrets: true, restore: {bind: true}}"), "hawser-restore"), "secrets"); !slices.Equal(got, []string{"create secrets", "list secrets"}) {
+		t.Errorf("with includeSecrets and restore.bind, hawser-restore may %q", got)
+	}
+	hooks := render(t, "minimal", "hooks: {namespaces: [shop]}")
+	if got := matching(grants(t, hooks, "hawser-backup"), "pods/exec"); !slices.Equal(got, []string{"shop: create pods/exec", "shop: get pods/exec"}) {
+		t.Errorf("with hooks in namespace shop, hawser-backup may %q", got)
+	}
+	if held := grants(t, render(t, "minimal", "prune: {enabled: false}"), "hawser-prune"); len(held) != 0 {
+		t.Errorf("without pruning, hawser-prune may %q", held)
+	}
+}
+
+func matching(all []string, part string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !strings.Contains(s, part) })
+}
+
+// No rule of any variant says "all", and none lets its holder get more rights.
+func TestNoRuleIsAWildcard(t *testing.T) {
+	rules := 0
+	for example := range examples(t) {
+		documents := render(t, example, "")
+		type owned struct {
+			of    string
+			rules []rbacv1.PolicyRule
+		}
+		var all []owned
+		for _, r := range ofKind[rbacv1.ClusterRole](t, documents, "ClusterRole") {
+			all = append(all, owned{r.Name, r.Rules})
+		}
+		for _, r := range ofKind[rbacv1.Role](t, documents, "Role") {
+			all = append(all, owned{r.Name, r.Rules})
+		}
+		for _, role := range all {
+			for _, rule := range role.rules {
+				rules++
+				words := slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs, rule.ResourceNames, rule.NonResourceURLs)
+				if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(w, "*") }) {
+					t.Errorf("role %s has a wildcard: %v", role.of, rule)
+				}
+				for _, verb := range []string{"escalate", "bind", "impersonate"} {
+					if slices.Contains(rule.Verbs, verb) {
+						t.Errorf("role %s has the verb %s", role.of, verb)
+					}
+				}
+				if len(rule.APIGroups) != 1 {
+					t.Errorf("role %s has a rule of %d API groups: %v", role.of, len(rule.APIGroups), rule)
+				}
+			}
+		}
+	}
+	if rules == 0 {
+		t.Error("there are no rules: the test proves nothing")
+	}
+}
