@@ -62,10 +62,7 @@ type Selected struct {
 // something that is not there; what is there and cannot be taken is skipped
 // with a reason.
 func Select(inv *Inventory, sel Selection, include Include) (Selected, error) {
-	s := selector{inv: inv, sel: sel, include: include, usage: findUsage(inv), namespaceLabels: map[string]map[string]string{}}
-	for i := range inv.Namespaces {
-		s.namespaceLabels[inv.Namespaces[i].Object.Name] = inv.Namespaces[i].Object.Labels
-	}
+	s := newSelector(inv, findUsage(inv), sel, include)
 	if err := s.checkNames(); err != nil {
 		return Selected{}, err
 	}
@@ -86,6 +83,14 @@ type selector struct {
 	out     Selected
 
 	namespaceLabels map[string]map[string]string
+}
+
+func newSelector(inv *Inventory, u usage, sel Selection, include Include) *selector {
+	s := &selector{inv: inv, sel: sel, include: include, usage: u, namespaceLabels: map[string]map[string]string{}}
+	for i := range inv.Namespaces {
+		s.namespaceLabels[inv.Namespaces[i].Object.Name] = inv.Namespaces[i].Object.Labels
+	}
+	return s
 }
 
 func (s *selector) skip(kind, namespace, name string, reason catalog.SkipReason, format string, args ...any) {
@@ -172,10 +177,7 @@ func (s *selector) matches(own map[string]string) bool {
 
 // takeVolumes decides on each claim that the selection covers.
 func (s *selector) takeVolumes() {
-	volumes := map[string]*corev1.PersistentVolume{}
-	for i := range s.inv.Volumes {
-		volumes[s.inv.Volumes[i].Object.Name] = &s.inv.Volumes[i].Object
-	}
+	volumes := volumesByName(s.inv)
 	for i := range s.inv.Claims {
 		claim := &s.inv.Claims[i].Object
 		if !s.wants(claim) {
@@ -190,6 +192,14 @@ func (s *selector) takeVolumes() {
 		s.out.Persistent[volume.Name] = *volume
 	}
 	slices.SortFunc(s.out.Volumes, func(a, b catalog.Volume) int { return strings.Compare(a.Claim.String(), b.Claim.String()) })
+}
+
+func volumesByName(inv *Inventory) map[string]*corev1.PersistentVolume {
+	volumes := map[string]*corev1.PersistentVolume{}
+	for i := range inv.Volumes {
+		volumes[inv.Volumes[i].Object.Name] = &inv.Volumes[i].Object
+	}
+	return volumes
 }
 
 // owner returns the use of claim by the workload that is said to own it: the
