@@ -25,7 +25,7 @@ type Options struct {
 	Alone      bool   // there is no other agent: lead without an election
 	Keeper     Keeper // prunes; nil if this agent does not
 	KeepAt     Schedule
-	Watchman   Watchman // knows how claims stand; nil for none
+	Watch      func(clusterUID string) Watchman // called by each new leader; nil for none
 	Observer   Observer
 	Notifier   *Notifier        // goes on where the leader before ended; it is to be one of the Observers too; nil for none
 	Clock      clock.WithTicker // nil is the real one
@@ -59,9 +59,15 @@ type Keeper interface {
 	Keep(ctx context.Context, plans []Plan, sweep bool) ([]Pruning, *Sweep)
 }
 
-// Watchman tells how the claims of the cluster stand.
+// Watchman tells how the claims of the cluster stand; ClaimWatch is the one
+// there is.
 type Watchman interface {
-	Look(ctx context.Context, plans []Plan) ([]ClaimState, error)
+	// Look sees which claims there are; made are the points since the last
+	// look that did not fail.
+	Look(ctx context.Context, plans []Plan, made []catalog.Commit) error
+	// States tells how the claims that were seen last stand at now. It asks
+	// nobody. False: none were seen yet.
+	States(now time.Time) ([]ClaimState, bool)
 }
 
 // Agent runs plans on their schedules. Of several agents of a cluster one

@@ -16,7 +16,7 @@ const (
 	// round is the longest time between two rounds of the loop.
 	round = time.Minute
 	// lookPeriod is the time between two looks at the claims of the cluster,
-	// unless a run ends: a look costs a list of each of ten kinds, and an idle
+	// unless a run ends: a look costs a list of each of six kinds, and an idle
 	// agent asks for little.
 	lookPeriod = 30 * time.Minute
 )
@@ -32,11 +32,12 @@ type leadership struct {
 	clusterUID string
 	inForce    map[string]inForce
 	progress   map[string]*progress
-	ended      chan RunEnd       // of runs
-	tended     chan []ClaimState // nil if the claims were not looked at
+	ended      chan RunEnd           // of runs
+	tended     chan []catalog.Commit // the points that were not looked at
 	tending    bool
-	claims     []ClaimState // as last seen
-	keepBase   time.Time    // as the base of a plan: what KeepAt has settled
+	watchman   Watchman         // nil if nobody watches
+	made       []catalog.Commit // points since the claims were looked at last
+	keepBase   time.Time        // as the base of a plan: what KeepAt has settled
 	lookAt     time.Time
 	pruneNow   map[string]bool // plans with a new point
 }
@@ -82,9 +83,12 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	}
 	l := &leadership{
 		Agent: a, clusterUID: string(system.UID), progress: map[string]*progress{}, pruneNow: map[string]bool{},
-		ended: make(chan RunEnd), tended: make(chan []ClaimState), keepBase: a.Clock.Now(), lookAt: a.Clock.Now(),
+		ended: make(chan RunEnd), tended: make(chan []catalog.Commit), keepBase: a.Clock.Now(), lookAt: a.Clock.Now(),
 	}
 	told := map[string]Told{}
+	if a.Watch != nil {
+		l.watchman = a.Watch(l.clusterUID)
+	}
 	if err := a.memory.recall(ctx, &l.inForce, &told); err != nil {
 		return nil, err
 	}
@@ -192,11 +196,9 @@ func (l *leadership) loop(ctx context.Context) error {
 			return context.Cause(ctx)
 		case end := <-l.ended:
 			l.finish(ctx, end)
-		case claims := <-l.tended:
+		case missed := <-l.tended:
 			l.tending = false
-			if claims != nil {
-				l.claims = claims
-			}
+			l.made = append(missed, l.made...)
 		case <-l.changed:
 			if err := l.adopt(ctx, l.currentPlans()); err != nil {
 				timer.Stop()

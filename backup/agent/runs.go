@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,7 +65,7 @@ func (l *leadership) finish(ctx context.Context, end RunEnd) {
 	}
 	if end.Err == nil {
 		l.pruneNow[end.Plan] = true
-		l.lookAt = time.Time{}
+		l.made, l.lookAt = append(l.made, end.Commit), time.Time{}
 	}
 	if l.inForceNone(end.Plan) && p.running == nil {
 		delete(l.progress, end.Plan)
@@ -123,7 +122,7 @@ func (l *leadership) tend(ctx context.Context, now time.Time) {
 		l.keepBase = daily.Base
 		sweep = !daily.Occurrence.IsZero()
 	}
-	look := l.Watchman != nil && !now.Before(l.lookAt)
+	look := l.watchman != nil && !now.Before(l.lookAt)
 	var keep []Plan
 	for _, p := range plans {
 		if sweep || l.pruneNow[p.Name] && l.Keeper != nil && !l.KeepAt.IsZero() {
@@ -138,14 +137,24 @@ func (l *leadership) tend(ctx context.Context, now time.Time) {
 		l.lookAt = now.Add(lookPeriod)
 	}
 	l.tending = true
+	made := l.made
+	if look {
+		l.made = nil
+	}
 	go func() {
-		var claims []ClaimState
-		defer func() { l.tended <- claims }()
+		var missed []catalog.Commit
+		defer func() { l.tended <- missed }()
 		if len(keep) > 0 || sweep {
 			l.keep(ctx, keep, sweep)
 		}
-		if look {
-			claims = l.look(ctx, plans)
+		if !look {
+			return
+		}
+		if err := l.watchman.Look(ctx, plans, made); err != nil {
+			missed = made
+			if ctx.Err() == nil {
+				l.Log.Warn("how the claims stand cannot be seen", "error", err)
+			}
 		}
 	}()
 }
@@ -170,33 +179,15 @@ func (l *leadership) keep(ctx context.Context, plans []Plan, sweep bool) {
 	}
 }
 
-// look sees how the claims stand; nil if it cannot.
-func (l *leadership) look(ctx context.Context, plans []Plan) []ClaimState {
-	claims, err := l.Watchman.Look(ctx, plans)
-	if err != nil && ctx.Err() == nil {
-		l.Log.Warn("how the claims stand cannot be seen", "error", err)
-	}
-	return claims
-}
-
 // review tells how the claims stand that were seen last: their data grows older
 // while nobody looks.
 func (l *leadership) review(now time.Time) {
-	if l.claims == nil {
+	if l.watchman == nil {
 		return
 	}
-	rpo := map[string]time.Duration{}
-	for _, p := range l.currentPlans() {
-		rpo[p.Name] = p.RPO
+	if states, seen := l.watchman.States(now); seen {
+		l.Observer.Covered(states, now)
 	}
-	claims := slices.Clone(l.claims)
-	for i := range claims {
-		c := &claims[i]
-		if limit := rpo[c.Plan]; limit > 0 && !c.Breach && now.Sub(c.Restorable) > limit {
-			c.Breach, c.Why = true, "its newest data is older than the "+limit.String()+" of the plan's rpo"
-		}
-	}
-	l.Observer.Covered(claims, now)
 }
 
 // reportTakenOver reports a run that an earlier leader had begun.

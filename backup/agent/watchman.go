@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/dynamic"
+
+	"hawser.dev/hawser/backup"
+	"hawser.dev/hawser/catalog"
+)
+
+// surveyPeriod is the time between two looks at which points there are. What
+// this agent makes it knows of; others are made from the command line.
+const surveyPeriod = 2 * time.Hour
+
+// ClaimWatch is the Watchman of one cluster. Its fields are required.
+type ClaimWatch struct {
+	Dynamic    dynamic.Interface
+	Catalog    *catalog.Catalog
+	ClusterUID string
+	Now        func() time.Time
+
+	mu       sync.Mutex
+	ledger   backup.Ledger
+	claims   []backup.ClaimCoverage // as last seen; nil before the first look
+	surveyed time.Time
+}
+
+// Look sees which claims there are, and what has been made of them since the
+// last look. It costs six lists, and one read for each of the points made.
+func (w *ClaimWatch) Look(ctx context.Context, plans []Plan, made []catalog.Commit) error {
+	inv, err := backup.ObserveClaims(ctx, w.Dynamic)
+	if err != nil {
+		return err
+	}
+	claims := backup.Reach(inv, coveredPlans(plans))
+	for _, commit := range made {
+		_, volumes, err := w.Catalog.Volumes(ctx, w.ClusterUID, commit.Point)
+		if errors.Is(err, catalog.ErrNoPoint) {
+			continue // it was removed meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("read what point %s has: %w", commit.Point, err)
+		}
+		w.ledger.Add(commit, volumes)
+	}
+	if now := w.Now(); w.surveyed.IsZero() || now.Sub(w.surveyed) >= surveyPeriod {
+		survey, err := w.Catalog.Survey(ctx, w.ClusterUID)
+		if err != nil {
+			return err
+		}
+		if _, err := w.ledger.Read(ctx, w.Catalog, survey, backup.Wants(claims), backup.DefaultDepth); err != nil {
+			return err
+		}
+		w.surveyed = now
+	}
+	there := map[catalog.ClaimKey]bool{}
+	for _, c := range claims {
+		there[c.Claim] = true
+	}
+	w.ledger.Keep(there)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.claims = claims
+	return nil
+}
+
+// States tells how the claims that were seen last stand at now.
+func (w *ClaimWatch) States(now time.Time) ([]ClaimState, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.claims == nil {
+		return nil, false
+	}
+	w.ledger.Judge(w.claims, now)
+	states := make([]ClaimState, 0, len(w.claims))
+	for i := range w.claims {
+		c := &w.claims[i]
+		state := ClaimState{Claim: c.Claim, Protected: c.Protected(), Why: c.Why}
+		if c.Newest != nil {
+			state.Restorable = c.Newest.Data
+		}
+		if !c.Covered() {
+			states = append(states, state)
+			continue
+		}
+		for _, p := range c.Plans {
+			state.Plan, state.Breach = p.Plan, p.Promise == backup.PromiseBroken
+			states = append(states, state)
+		}
+	}
+	return states, true
+}
+
+// coveredPlans are the plans that promise anything: one that is paused does not.
+func coveredPlans(plans []Plan) []backup.CoveredPlan {
+	var covered []backup.CoveredPlan
+	for _, p := range plans {
+		if !p.Paused {
+			covered = append(covered, backup.CoveredPlan{Name: p.Name, Select: p.Request.Select, RPO: p.RPO})
+		}
+	}
+	return covered
+}
