@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"hawser.dev/hawser/backup"
 	"hawser.dev/hawser/catalog"
 )
@@ -19,6 +21,10 @@ type Observer interface {
 	InForce(plans []Plan)
 	// Leading: this process leads from now on, or no longer.
 	Leading(leading bool)
+	// Recalled: the catalog has these as the newest closed entry of a plan, and
+	// as its newest complete point; zero values for none. A process is told once
+	// for each plan when it has begun to lead.
+	Recalled(plan string, newest, complete catalog.Commit)
 	// Scheduled: the plan starts next at that time, the delay included; the
 	// zero time is never.
 	Scheduled(plan string, next time.Time)
@@ -93,7 +99,8 @@ func (e RunEnd) Result() Result {
 // select has one for each; one that none selects has one without a plan.
 type ClaimState struct {
 	Claim catalog.ClaimKey
-	Plan  string // "" if no plan selects it
+	UID   types.UID // of the claim; without it `kubectl describe` does not show the claim's events
+	Plan  string    // "" if no plan selects it
 	// Restorable is the time of the newest data that can be brought back; the
 	// zero time if there is none.
 	Restorable time.Time
@@ -135,17 +142,18 @@ type Throttling struct {
 // Blind is an Observer that sees nothing.
 type Blind struct{}
 
-func (Blind) Reloaded(error)                     {}
-func (Blind) InForce([]Plan)                     {}
-func (Blind) Leading(bool)                       {}
-func (Blind) Scheduled(string, time.Time)        {}
-func (Blind) OccurrencesSkipped(string, Skipped) {}
-func (Blind) RunStarted(Run)                     {}
-func (Blind) RunEnded(RunEnd)                    {}
-func (Blind) Covered([]ClaimState, time.Time)    {}
-func (Blind) Pruned(Pruning)                     {}
-func (Blind) Swept(Sweep)                        {}
-func (Blind) Throttled(Throttling)               {}
+func (Blind) Reloaded(error)                                  {}
+func (Blind) InForce([]Plan)                                  {}
+func (Blind) Leading(bool)                                    {}
+func (Blind) Scheduled(string, time.Time)                     {}
+func (Blind) Recalled(string, catalog.Commit, catalog.Commit) {}
+func (Blind) OccurrencesSkipped(string, Skipped)              {}
+func (Blind) RunStarted(Run)                                  {}
+func (Blind) RunEnded(RunEnd)                                 {}
+func (Blind) Covered([]ClaimState, time.Time)                 {}
+func (Blind) Pruned(Pruning)                                  {}
+func (Blind) Swept(Sweep)                                     {}
+func (Blind) Throttled(Throttling)                            {}
 
 // Observers passes what it is told on to each.
 type Observers []Observer
@@ -159,6 +167,9 @@ func (all Observers) each(tell func(Observer)) {
 func (all Observers) Reloaded(err error)   { all.each(func(o Observer) { o.Reloaded(err) }) }
 func (all Observers) InForce(plans []Plan) { all.each(func(o Observer) { o.InForce(plans) }) }
 func (all Observers) Leading(leading bool) { all.each(func(o Observer) { o.Leading(leading) }) }
+func (all Observers) Recalled(plan string, newest, complete catalog.Commit) {
+	all.each(func(o Observer) { o.Recalled(plan, newest, complete) })
+}
 func (all Observers) Scheduled(plan string, next time.Time) {
 	all.each(func(o Observer) { o.Scheduled(plan, next) })
 }
