@@ -254,6 +254,12 @@ func TestErrorsOfPlans(t *testing.T) {
 		{"a name in place of a plan", "plans:\n- databases", []string{"FILE:2: plans[0]: want a mapping, found a string"}},
 		{"nothing in place of a plan", "plans:\n- name: one\n-\n", []string{"FILE:3: plans[1]: want a mapping, found nothing"}},
 		{"no name", "plans:\n- name: one\n- select: {namespaces: [shop]}", []string{"FILE:3: plans[1].name: missing; every plan has a name"}},
+		{"what is wrong comes in the order of the file", "plans:\n- paused: soon\n  retain: {}\n  rpo: 0s", []string{
+			"FILE:2: plans[0].paused: want true or false, found a string",
+			"FILE:2: plans[0].name: missing; every plan has a name",
+			"FILE:3: plans[0].retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all",
+			`FILE:4: plans[0].rpo: "0s": want more than 0`,
+		}},
 		{"a name that the rule refuses", "plans:\n- select: {}\n  name: Two", []string{`FILE:3: plans[0].name: "Two" is refused`}},
 		{"a name twice", "plans:\n- name: one\n- name: two\n- name: one", []string{`FILE:4: plans[2].name: "one" is the name of plans[0] too`}},
 		{"misspelt keys name what was meant", "plans:\n- name: one\n  selct: {}\n  snapshot: {timeuot: 1m}\n  include: {Secrets: true}\n  hook: []\n  labels: a=b",
