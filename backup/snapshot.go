@@ -11,10 +11,8 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/ptr"
@@ -52,18 +50,7 @@ func newSnapshot(point catalog.PointID, claim catalog.ClaimKey, class, catalogID
 // snapshotsOf lists and watches the VolumeSnapshots of one point, in one
 // namespace or, with "", in all.
 func snapshotsOf(client snapshotclient.Interface, point catalog.PointID, namespace string) cache.ListWatch {
-	selector := PointLabel + "=" + string(point)
-	snapshots := client.SnapshotV1().VolumeSnapshots(namespace)
-	return cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			opts.LabelSelector = selector
-			return snapshots.List(ctx, opts)
-		},
-		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.LabelSelector = selector
-			return snapshots.Watch(ctx, opts)
-		},
-	}
+	return labelled(client, PointLabel+"="+string(point), namespace)
 }
 
 // listContents calls each with every VolumeSnapshotContent of the cluster.
@@ -71,13 +58,13 @@ func listContents(ctx context.Context, client snapshotclient.Interface, each fun
 	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 		return client.SnapshotV1().VolumeSnapshotContents().List(ctx, opts)
 	})
-	list, _, err := pages.List(ctx, metav1.ListOptions{})
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		return each(object.(*snapshotv1.VolumeSnapshotContent))
+	})
 	if err != nil {
 		return fmt.Errorf("list VolumeSnapshotContents: %w", err)
 	}
-	return meta.EachListItem(list, func(object runtime.Object) error {
-		return each(object.(*snapshotv1.VolumeSnapshotContent))
-	})
+	return nil
 }
 
 // finished describes a ready snapshot of disk by its two objects, or says why

@@ -1,0 +1,44 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/pager"
+)
+
+// OfCatalog selects, by labels, the VolumeSnapshots and VolumeSnapshotClasses
+// that Hawser made for the catalog of this id.
+func OfCatalog(catalogID string) string {
+	return managedByLabel + "=" + managedBy + "," + CatalogLabel + "=" + catalogID
+}
+
+// IsSnapshotName says whether a VolumeSnapshot of this name can be one that a
+// run made for a point.
+func IsSnapshotName(name string) bool { return snapshotNames.MatchString(name) }
+
+var snapshotNames = regexp.MustCompile(`^hawser-[0-9a-f]{20}$`) // see snapshotName
+
+// EachSnapshot calls each with every VolumeSnapshot that selector selects.
+func EachSnapshot(ctx context.Context, client snapshotclient.Interface, selector string, each func(*snapshotv1.VolumeSnapshot) error) error {
+	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+		return client.SnapshotV1().VolumeSnapshots(metav1.NamespaceAll).List(ctx, opts)
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: selector}, func(object runtime.Object) error {
+		return each(object.(*snapshotv1.VolumeSnapshot))
+	})
+	if err != nil {
+		return fmt.Errorf("list VolumeSnapshots: %w", err)
+	}
+	return nil
+}
+
+// EachContent calls each with every VolumeSnapshotContent of the cluster.
+func EachContent(ctx context.Context, client snapshotclient.Interface, each func(*snapshotv1.VolumeSnapshotContent) error) error {
+	return listContents(ctx, client, each)
+}

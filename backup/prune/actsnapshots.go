@@ -1,0 +1,149 @@
+package prune
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"hawser.dev/hawser/backup"
+	"hawser.dev/hawser/catalog"
+)
+
+const (
+	// batchSize is how many snapshots are removed at once.
+	batchSize = 256
+	// removalTime and timePerSnapshot bound a removal: csi-snapshotter with its
+	// usual rate of requests removes about one snapshot a second.
+	removalTime     = 30 * time.Second
+	timePerSnapshot = 2 * time.Second
+)
+
+// removeSnapshots removes VolumeSnapshots by NAMESPACE/NAME, those that the
+// points leaving name or that nothing names, and returns which are gone.
+func (a *actor) removeSnapshots(ctx context.Context, names sets.Set[string], leaving sets.Set[catalog.PointID]) (gone sets.Set[string], err error) {
+	if names.Len() == 0 {
+		return names, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, removalTime+time.Duration(names.Len())*timePerSnapshot)
+	defer cancel()
+	removal := backup.Removal{
+		Client: a.Snapshots, Names: names, Selector: backup.OfCatalog(a.Catalog.Repository().ID), Spare: a.spare(names, leaving),
+	}
+	removed, err := removal.Do(ctx)
+	if !removed.Known {
+		return nil, err
+	}
+	return names.Difference(sets.KeySet(removed.Left)), err
+}
+
+// spare says of which contents the snapshot must stay on the storage: another
+// point names it, or another content is over it.
+func (a *actor) spare(names sets.Set[string], leaving sets.Set[catalog.PointID]) func(*snapshotv1.VolumeSnapshotContent) bool {
+	others := map[id]int{}
+	for handle, use := range a.state.uses {
+		others[handle] = use.contents
+	}
+	for _, h := range a.state.held {
+		if h.content != "" && names.Has(h.key()) {
+			others[h.handle]--
+		}
+	}
+	for _, p := range a.state.Points {
+		if p.contents == nil || leaving.Has(p.Point) {
+			continue
+		}
+		for _, s := range p.contents.snapshots {
+			others[s.handle]++
+		}
+	}
+	return func(c *snapshotv1.VolumeSnapshotContent) bool {
+		handle, known := handleOf(c)
+		return known && others[handle] > 0
+	}
+}
+
+// sweep notes on snapshots since when nothing names them, and removes those
+// that have been so for the grace period.
+func (a *actor) sweep(ctx context.Context) {
+	plan := &a.result.Plan
+	if plan.halted() {
+		return
+	}
+	for _, o := range plan.regained {
+		a.fail(a.annotate(ctx, o, "null"))
+	}
+	if !plan.sweeps() {
+		return
+	}
+	due := sets.New[string]()
+	for i := range plan.Orphans {
+		o := &plan.Orphans[i]
+		switch {
+		case o.Due:
+			due.Insert(o.Namespace + "/" + o.Name)
+		case o.Since == nil:
+			now := a.Now().UTC().Truncate(time.Second)
+			until := now.Add(a.state.Grace)
+			o.Since, o.Until = &now, &until
+			a.log().Warn("nothing names this snapshot", "namespace", o.Namespace, "snapshot", o.Name, "content", o.Content, "why", o.Reason, "removedAfter", until)
+			a.fail(a.annotate(ctx, *o, fmt.Sprintf("%q", now.Format(time.RFC3339))))
+		}
+	}
+	gone := a.removeOrphans(ctx, due)
+	for i := range plan.Orphans {
+		o := &plan.Orphans[i]
+		switch {
+		case !o.Due:
+		case gone.Has(o.Namespace + "/" + o.Name):
+			o.Done = true
+			a.result.OrphansRemoved++
+		default:
+			o.Problem = "it is still there; the next run goes on"
+		}
+	}
+}
+
+// removeOrphans removes snapshots in batches, and returns those that are gone.
+func (a *actor) removeOrphans(ctx context.Context, due sets.Set[string]) sets.Set[string] {
+	gone := sets.New[string]()
+	for len(due) > 0 && ctx.Err() == nil {
+		batch := sets.New[string]()
+		for name := range due {
+			if batch.Insert(name); batch.Len() == batchSize {
+				break
+			}
+		}
+		due = due.Difference(batch)
+		removed, err := a.removeSnapshots(ctx, batch, nil)
+		a.fail(err)
+		gone = gone.Union(removed)
+	}
+	return gone
+}
+
+func (a *actor) fail(err error) {
+	if err != nil {
+		a.errs = append(a.errs, err)
+	}
+}
+
+// annotate sets the time since which nothing names a snapshot; value is JSON.
+func (a *actor) annotate(ctx context.Context, o Orphan, value string) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%s}}}`, OrphanedSince, value)
+	var err error
+	if o.Alone {
+		_, err = a.Snapshots.SnapshotV1().VolumeSnapshotContents().Patch(ctx, o.Content, types.MergePatchType, patch, metav1.PatchOptions{})
+	} else {
+		_, err = a.Snapshots.SnapshotV1().VolumeSnapshots(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("note on snapshot %s/%s that nothing names it: %w", o.Namespace, o.Name, err)
+	}
+	return nil
+}
