@@ -40,5 +40,14 @@ func EachSnapshot(ctx context.Context, client snapshotclient.Interface, selector
 
 // EachContent calls each with every VolumeSnapshotContent of the cluster.
 func EachContent(ctx context.Context, client snapshotclient.Interface, each func(*snapshotv1.VolumeSnapshotContent) error) error {
-	return listContents(ctx, client, each)
+	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+		return client.SnapshotV1().VolumeSnapshotContents().List(ctx, opts)
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		return each(object.(*snapshotv1.VolumeSnapshotContent))
+	})
+	if err != nil {
+		return fmt.Errorf("list VolumeSnapshotContents: %w", err)
+	}
+	return nil
 }

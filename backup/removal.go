@@ -44,7 +44,7 @@ type Removed struct {
 	// Known: the contents were seen to go, or to stay. Otherwise nothing is
 	// known of what is left.
 	Known bool
-	// Left are the contents that are still there, by the NAMESPACE/NAME of
+	// Left are the contents that are still there, with the NAMESPACE/NAME of
 	// their VolumeSnapshot. Of what is not among them the storage has confirmed
 	// the removal: csi-snapshotter lets no content go before that.
 	Left map[string]string
@@ -140,7 +140,7 @@ func (m Removal) resting(ctx context.Context) (found map[string]*snapshotv1.Volu
 func (m Removal) releaseAll(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
-	err := listContents(ctx, m.Client, func(content *snapshotv1.VolumeSnapshotContent) error {
+	err := EachContent(ctx, m.Client, func(content *snapshotv1.VolumeSnapshotContent) error {
 		if m.Names.Has(refOf(content)) {
 			group.Go(func() error { return m.release(gctx, content, false) })
 		}
@@ -197,22 +197,22 @@ func (m Removal) awaitGone(ctx context.Context) (known bool, left map[string]str
 		if !ok {
 			return false, apierrors.FromObject(event.Object)
 		}
-		ref := refOf(content)
-		switch {
+		switch ref := refOf(content); {
 		case !m.Names.Has(ref):
 			return false, nil
 		case event.Type == watch.Deleted:
-			delete(left, ref)
+			delete(left, content.Name)
 			return len(left) == 0, nil
+		default:
+			left[content.Name] = ref
 		}
-		left[ref] = content.Name
 		return false, m.deleteContent(ctx, content)
 	}
 	atFirst := func(store cache.Store) (bool, error) {
 		known = true
 		for _, object := range store.List() {
 			if content := object.(*snapshotv1.VolumeSnapshotContent); m.Names.Has(refOf(content)) {
-				left[refOf(content)] = content.Name
+				left[content.Name] = refOf(content)
 			}
 		}
 		return len(left) == 0, nil
@@ -227,14 +227,14 @@ func (m Removal) awaitGone(ctx context.Context) (known bool, left map[string]str
 // someOf names a few of the contents.
 func someOf(left map[string]string) string {
 	var names string
-	for i, ref := range sets.List(sets.KeySet(left)) {
+	for i, name := range sets.List(sets.KeySet(left)) {
 		if i == 3 {
 			return names + ", …"
 		}
 		if i > 0 {
 			names += ", "
 		}
-		names += left[ref]
+		names += name
 	}
 	return names
 }

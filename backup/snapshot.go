@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,9 +11,7 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
@@ -51,20 +48,6 @@ func newSnapshot(point catalog.PointID, claim catalog.ClaimKey, class, catalogID
 // namespace or, with "", in all.
 func snapshotsOf(client snapshotclient.Interface, point catalog.PointID, namespace string) cache.ListWatch {
 	return labelled(client, PointLabel+"="+string(point), namespace)
-}
-
-// listContents calls each with every VolumeSnapshotContent of the cluster.
-func listContents(ctx context.Context, client snapshotclient.Interface, each func(*snapshotv1.VolumeSnapshotContent) error) error {
-	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-		return client.SnapshotV1().VolumeSnapshotContents().List(ctx, opts)
-	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		return each(object.(*snapshotv1.VolumeSnapshotContent))
-	})
-	if err != nil {
-		return fmt.Errorf("list VolumeSnapshotContents: %w", err)
-	}
-	return nil
 }
 
 // finished describes a ready snapshot of disk by its two objects, or says why

@@ -152,7 +152,7 @@ func (r *run) boundContents(ctx context.Context, all []*shot) (map[string]*snaps
 	if bound.Len() == 0 {
 		return contents, nil
 	}
-	return contents, listContents(ctx, r.Snapshots, func(content *snapshotv1.VolumeSnapshotContent) error {
+	return contents, EachContent(ctx, r.Snapshots, func(content *snapshotv1.VolumeSnapshotContent) error {
 		if bound.Has(content.Name) {
 			contents[content.Name] = content
 		}

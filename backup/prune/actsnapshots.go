@@ -39,7 +39,11 @@ func (a *actor) removeSnapshots(ctx context.Context, names sets.Set[string], lea
 	if !removed.Known {
 		return nil, err
 	}
-	return names.Difference(sets.KeySet(removed.Left)), err
+	gone = names.Clone()
+	for _, name := range removed.Left {
+		gone.Delete(name)
+	}
+	return gone, err
 }
 
 // spare says of which contents the snapshot must stay on the storage: another
