@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 
 	"hawser.dev/hawser/catalog"
@@ -215,6 +216,17 @@ func CheckPlan(inv *Inventory, plan CoveredPlan) error {
 		return fmt.Errorf("plan %s selects what does not exist, and its runs fail: %w", plan.Name, err)
 	}
 	return nil
+}
+
+// ClusterUID is the identity of the cluster: the uid of its namespace
+// kube-system, "" if that was not listed.
+func (inv *Inventory) ClusterUID() string {
+	for i := range inv.Namespaces {
+		if inv.Namespaces[i].Object.Name == metav1.NamespaceSystem {
+			return string(inv.Namespaces[i].Object.UID)
+		}
+	}
+	return ""
 }
 
 // ObserveClaims lists what Coverage needs to see of the whole cluster: six lists.

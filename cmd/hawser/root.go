@@ -33,6 +33,7 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 		newAgentCommand(a),
 		newBackupCommand(a),
 		newPlansCommand(a),
+		newCoverageCommand(a),
 		newPointsCommand(a),
 		newShowCommand(a),
 		newRestoreCommand(a),
