@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,10 @@ const (
 	// agent asks for little.
 	lookPeriod = 30 * time.Minute
 )
+
+// lookBack is how many entries of a plan a new leader reads at most to find its
+// newest complete point.
+const lookBack = 20
 
 var (
 	errReplaced = errors.New("a newer occurrence of the plan takes its place")
@@ -161,26 +166,53 @@ func (l *leadership) adopt(ctx context.Context, plans []Plan) error {
 func (l *leadership) recall(ctx context.Context, p *progress, survey []catalog.Presence) error {
 	now := l.Clock.Now()
 	var known []time.Time
-	var newest catalog.Presence
+	var ofPlan []catalog.Presence
 	for _, presence := range survey {
 		if presence.Point.Plan() == p.plan.Name {
 			known = append(known, presence.Point.Scheduled())
-			newest = presence
+			ofPlan = append(ofPlan, presence)
 		}
 	}
 	p.base = Base(known, p.base, now)
-	if !newest.Commit {
-		return nil
-	}
-	commit, err := l.Catalog.ReadCommit(ctx, newest)
+	newest, complete, err := l.newest(ctx, ofPlan)
 	if err != nil {
 		return err
 	}
-	isOccurrence := p.plan.Schedule.Next(commit.Scheduled.Add(-time.Nanosecond)).Equal(commit.Scheduled)
-	if commit.Outcome == catalog.Abandoned && isOccurrence {
-		l.tryAgain(p, Run{Plan: p.plan.Name, Occurrence: commit.Scheduled, Attempt: commit.Attempt}, now, true)
+	l.Observer.Recalled(p.plan.Name, newest, complete)
+	last := len(ofPlan) > 0 && newest.Point == ofPlan[len(ofPlan)-1].Point
+	isOccurrence := p.plan.Schedule.Next(newest.Scheduled.Add(-time.Nanosecond)).Equal(newest.Scheduled)
+	if last && newest.Outcome == catalog.Abandoned && isOccurrence {
+		l.tryAgain(p, Run{Plan: p.plan.Name, Occurrence: newest.Scheduled, Attempt: newest.Attempt}, now, true)
 	}
 	return nil
+}
+
+// newest reads the newest closed entry of a plan, and its newest complete point
+// if that is not far.
+func (l *leadership) newest(ctx context.Context, ofPlan []catalog.Presence) (newest, complete catalog.Commit, err error) {
+	read := 0
+	for _, presence := range slices.Backward(ofPlan) {
+		if !presence.Commit {
+			continue
+		}
+		commit, err := l.Catalog.ReadCommit(ctx, presence)
+		if errors.Is(err, catalog.ErrNoPoint) {
+			continue // it was pruned meanwhile
+		}
+		if err != nil {
+			return newest, complete, err
+		}
+		if newest.Point == "" {
+			newest = commit
+		}
+		if read++; commit.Outcome == catalog.Complete || read == lookBack {
+			if commit.Outcome == catalog.Complete {
+				complete = commit
+			}
+			break
+		}
+	}
+	return newest, complete, nil
 }
 
 // loop runs the plans until ctx ends.

@@ -14,10 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
-	"hawser.dev/hawser/backup"
 	"hawser.dev/hawser/backup/agent"
+	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
 )
 
@@ -35,8 +36,8 @@ func newAgentCommand(a *app) *cobra.Command {
 		Short: "Run the plans of the configuration on their schedules",
 		Long: `Run the plans of the configuration on their schedules, until it is stopped. The
 configuration is read anew when its file changes; a new version that is wrong is
-refused and reported, and the one before stays in force. Only plans and notify
-can change without a restart.
+refused and reported, and the one before stays in force. Only plans can change
+without a restart.
 
 Of several agents in one cluster one leads, by a Lease, and runs; another takes
 over within 20 seconds, and finishes or rolls back what the first had begun. No
@@ -85,50 +86,73 @@ func agentLog(cfg config.Config) config.Log {
 	return log
 }
 
-// agent runs the agent and what serves it until ctx ends.
+// agent runs the agent, and what it tells and is asked, until ctx ends.
 func (a *app) agent(ctx context.Context, cfg config.Config, plans []agent.Plan, reload func() (config.Config, error)) error {
+	notified := &notifications{}
+	metrics := agent.NewMetrics(agent.MetricsOptions{Version: thisVersion().Version, Now: a.now, Notifications: notified.counts})
+	a.transport = metrics.Count
 	c, err := a.connect(cfg)
 	if err != nil {
 		return err
+	}
+	system, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("identify the cluster: %w", err)
 	}
 	cat, err := a.createCatalog(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	identity := identityOf(a.env)
-	runner := &backup.Runner{
-		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots, Exec: c.exec, Catalog: cat,
-		ClusterName: cfg.Cluster.Name, Writer: writer(), Agent: identity, Now: a.now, Log: a.log,
+	p := agentParts{
+		app: a, cfg: cfg, clients: c, catalog: cat, metrics: metrics,
+		cluster: catalog.Cluster{UID: string(system.UID), Name: cfg.Cluster.Name}, identity: identityOf(a.env),
 	}
-	watch := agent.New(agent.Options{
-		Runner: agent.NewRunner(runner), Catalog: cat, Identity: identity, Kubernetes: c.kubernetes, Namespace: cfg.Agent.Namespace, Alone: !cfg.Agent.LeaderElect, Log: a.log,
-	})
+	notifier, watch := p.assemble(ctx)
+	notified.of = notifier
 	listener, err := net.Listen("tcp", cfg.Agent.Listen)
 	if err != nil {
 		return fmt.Errorf("agent.listen: %w", err)
 	}
-	a.log.Info("agent started", "version", thisVersion().Version, "identity", identity, "plans", len(plans), "listen", listener.Addr().String(), "store", cfg.Store.URL.String())
+	a.log.Info("agent started", "version", thisVersion().Version, "identity", p.identity, "plans", len(plans), "listen", listener.Addr().String(), "store", cfg.Store.URL.String())
 	watch.SetPlans(plans)
+	mux := http.NewServeMux()
+	mux.Handle("/", watch.Handler())
+	mux.Handle("GET /metrics", metrics.Handler())
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(gctx, listener, watch.Handler()) })
+	// What is told of the last runs comes after them.
+	told, endTelling := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { notifier.Run(told); return nil })
+	group.Go(func() error { return serve(gctx, listener, mux) })
 	group.Go(func() error { return a.reload(gctx, cfg, reload, watch) })
-	group.Go(func() error { return watch.Run(gctx) })
+	group.Go(func() error {
+		defer endTelling()
+		return watch.Run(gctx)
+	})
 	return group.Wait()
 }
 
 // identityOf names this process among the agents: its Pod, and what no other
 // process of that name has had.
 func identityOf(env []string) string {
-	name := ""
-	for _, assignment := range env {
-		if value, found := strings.CutPrefix(assignment, "POD_NAME="); found {
-			name = value
-		}
-	}
+	name := variable(env, podName)
 	if name == "" {
 		name, _ = os.Hostname() // the rest is unique by itself
 	}
 	return name + "_" + string(uuid.NewUUID())
+}
+
+// podName is the variable that names the agent's Pod, by the downward API.
+const podName = "POD_NAME"
+
+// variable returns the value of an environment variable; "" if it is not set.
+func variable(env []string, name string) string {
+	value := ""
+	for _, assignment := range env {
+		if v, found := strings.CutPrefix(assignment, name+"="); found {
+			value = v // the last one counts
+		}
+	}
+	return value
 }
 
 // serve answers requests until ctx ends.
@@ -180,7 +204,7 @@ func (a *app) reload(ctx context.Context, cfg config.Config, load func() (config
 		}
 		a.log.Info("the configuration is read anew", "plans", len(plans))
 		if !sameProcess(next, cfg) {
-			a.log.Warn("a part of the configuration other than plans and notify has changed; restart the agent to use it")
+			a.log.Warn("a part of the configuration other than plans has changed; restart the agent to use it")
 		}
 		refused, cfg = "", next
 		to.Observer.Reloaded(nil)
@@ -192,5 +216,5 @@ func (a *app) reload(ctx context.Context, cfg config.Config, load func() (config
 // the agent runs, if at all.
 func sameProcess(a, b config.Config) bool {
 	return a.Cluster == b.Cluster && a.Store == b.Store && a.Catalog == b.Catalog && a.Kubernetes == b.Kubernetes &&
-		a.Log == b.Log && a.Agent == b.Agent && a.Prune == b.Prune
+		a.Log == b.Log && a.Agent == b.Agent && a.Prune == b.Prune && reflect.DeepEqual(a.Notify, b.Notify)
 }

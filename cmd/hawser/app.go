@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -26,6 +27,9 @@ type app struct {
 
 	// openBucket opens the store; tests put another in its place.
 	openBucket func(context.Context, config.StoreURL) (catalog.Bucket, error)
+	// transport, if set, stands between the clients of an API, "kubernetes" or
+	// "store", and the network.
+	transport func(api string, next http.RoundTripper) http.RoundTripper
 
 	kube       *genericclioptions.ConfigFlags
 	configFile string
@@ -37,16 +41,17 @@ type app struct {
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	console := newConsole(stderr)
-	return &app{
-		stdin:      stdin,
-		stdout:     console.beside(stdout),
-		stderr:     console,
-		env:        os.Environ(),
-		now:        time.Now,
-		log:        newLogger(console, config.Log{Level: slog.LevelWarn, Format: config.LogText}),
-		openBucket: openBucket,
-		kube:       newKubeFlags(),
+	a := &app{
+		stdin:  stdin,
+		stdout: console.beside(stdout),
+		stderr: console,
+		env:    os.Environ(),
+		now:    time.Now,
+		log:    newLogger(console, config.Log{Level: slog.LevelWarn, Format: config.LogText}),
+		kube:   newKubeFlags(),
 	}
+	a.openBucket = a.openStore
+	return a
 }
 
 // run is hawser, less the process: it runs the command line args and returns

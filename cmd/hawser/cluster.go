@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"net/url"
 
 	"k8s.io/client-go/rest"
@@ -23,6 +24,9 @@ func (a *app) restConfig(cfg config.Config) (*rest.Config, error) {
 	rc.QPS = cfg.Kubernetes.QPS
 	rc.Burst = cfg.Kubernetes.Burst
 	rc.UserAgent = writer()
+	if a.transport != nil {
+		rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return a.transport("kubernetes", next) })
+	}
 	rc.WarningHandler = rest.NewWarningWriter(a.stderr, rest.WarningWriterOptions{Deduplicate: true})
 	if host, _, err := rest.DefaultServerUrlFor(rc); err == nil {
 		a.apiServer = (&url.URL{Scheme: host.Scheme, Host: host.Host}).String()

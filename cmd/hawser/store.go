@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/catalog/dir"
@@ -44,8 +45,8 @@ func (a *app) bucket(ctx context.Context, cfg config.Config) (catalog.Bucket, er
 	return bucket, nil
 }
 
-// openBucket opens the store that a URL names.
-func openBucket(ctx context.Context, url config.StoreURL) (catalog.Bucket, error) {
+// openStore opens the store that a URL names.
+func (a *app) openStore(ctx context.Context, url config.StoreURL) (catalog.Bucket, error) {
 	switch url.Scheme() {
 	case "file":
 		return dir.Open(url.Path())
@@ -53,6 +54,9 @@ func openBucket(ctx context.Context, url config.StoreURL) (catalog.Bucket, error
 		options, err := s3.ParseURL(string(url))
 		if err != nil {
 			return nil, usage(err)
+		}
+		if a.transport != nil {
+			options.WrapTransport = func(next http.RoundTripper) http.RoundTripper { return a.transport("store", next) }
 		}
 		return s3.Open(ctx, options)
 	}
