@@ -70,16 +70,24 @@ func (n *Notifier) Run(ctx context.Context) {
 	for _, p := range n.posts {
 		group.Go(func() { p.run(ctx) })
 	}
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-n.changed:
-			if n.options.Changed != nil {
-				n.options.Changed(n.Told())
-			}
+			n.reportChange()
 		case <-ctx.Done():
-			group.Wait()
-			return
 		}
+	}
+	group.Wait()
+	select {
+	case <-n.changed:
+		n.reportChange()
+	default:
+	}
+}
+
+func (n *Notifier) reportChange() {
+	if n.options.Changed != nil {
+		n.options.Changed(n.Told())
 	}
 }
 
