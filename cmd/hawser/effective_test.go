@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -47,6 +48,17 @@ notify:
 			t.Errorf("-o %s prints a secret", format)
 		}
 		golden(t, "config-"+format, args, r, path, "CONFIG")
+	}
+}
+
+// An image without a time zone database knows the zones of plans all the same.
+func TestTimeZonesAreBuiltIn(t *testing.T) {
+	packages, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(packages), "\ntime/tzdata\n") {
+		t.Error("hawser is built without time/tzdata")
 	}
 }
 
