@@ -86,8 +86,8 @@ func TestDelivery(t *testing.T) {
 func TestAWebhookThatIsDownHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := &receiver{}
-		hooks := []Webhook{{URL: "https://down.example.com/", On: all}, {URL: "https://up.example.com/", On: all}}
-		n := NewNotifier(NotifierOptions{Webhooks: hooks, Cluster: cluster, Client: &http.Client{Transport: byHost{
+		hooks := []Webhook{{URL: "https://down.example.com/", On: everything}, {URL: "https://up.example.com/", On: everything}}
+		n := NewNotifier(NotifierOptions{Webhooks: hooks, Cluster: prodEU, Client: &http.Client{Transport: byHost{
 			"down.example.com": &receiver{answer: answering(500)}, "up.example.com": up,
 		}}})
 		n.InForce([]Plan{{Name: "nightly"}})

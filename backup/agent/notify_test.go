@@ -23,9 +23,9 @@ import (
 )
 
 var (
-	night   = time.Date(2025, 3, 2, 2, 0, 0, 0, time.UTC)
-	cluster = catalog.Cluster{UID: uid, Name: "prod-eu"}
-	all     = []Occasion{OnFailure, OnRecovery, OnRPO}
+	night      = time.Date(2025, 3, 2, 2, 0, 0, 0, time.UTC)
+	prodEU     = catalog.Cluster{UID: uid, Name: "prod-eu"}
+	everything = []Occasion{OnFailure, OnRecovery, OnRPO}
 )
 
 // receiver is a webhook.
@@ -82,9 +82,9 @@ func (r *receiver) events(t *testing.T) []string {
 func notifier(t *testing.T, r *receiver, options NotifierOptions) (n *Notifier, stop func()) {
 	t.Helper()
 	if options.Webhooks == nil {
-		options.Webhooks = []Webhook{{URL: "https://hooks.example.com/secret", On: all}}
+		options.Webhooks = []Webhook{{URL: "https://hooks.example.com/secret", On: everything}}
 	}
-	options.Cluster, options.Client = cluster, &http.Client{Transport: r}
+	options.Cluster, options.Client = prodEU, &http.Client{Transport: r}
 	n = NewNotifier(options)
 	n.InForce([]Plan{{Name: "nightly", RPO: 26 * time.Hour}, {Name: "hourly"}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -306,7 +306,7 @@ func TestTheBodiesOfMessages(t *testing.T) {
   "rpo": {"seconds": 93600, "claimCount": 0}
 }`},
 	} {
-		c.message.Cluster = cluster
+		c.message.Cluster = prodEU
 		body, err := c.message.body(FormatJSON)
 		if err != nil {
 			t.Fatal(err)
@@ -326,7 +326,7 @@ func TestTheBodiesOfMessages(t *testing.T) {
 
 func TestASlackMessageIsTextWithoutMarkup(t *testing.T) {
 	m := runMessage(eventFailure, ended(ResultFailed, func(e *RunEnd) { e.Err = errors.New("<!channel> a & b") }))
-	m.Cluster = cluster
+	m.Cluster = prodEU
 	body, err := m.body(FormatSlack)
 	if err != nil {
 		t.Fatal(err)
