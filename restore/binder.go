@@ -336,3 +336,21 @@ func mergePatched(v *corev1.PersistentVolume, patch []byte) (*corev1.PersistentV
 	out := &corev1.PersistentVolume{}
 	return out, json.Unmarshal(data, out)
 }
+
+// Settle returns what becomes of the volumes and claims in o if nobody acts but
+// the volume binder, and how each claim fares. Nothing but its Volumes, Claims
+// and StorageClasses counts; the input is not changed.
+func Settle(o *Observed) (*Observed, map[catalog.ClaimKey]Binding) {
+	b := newBinder(o)
+	bindings := b.settle()
+	after := *o
+	after.Volumes = make([]corev1.PersistentVolume, len(o.Volumes))
+	for i := range o.Volumes {
+		after.Volumes[i] = *b.volumes[o.Volumes[i].Name].DeepCopy()
+	}
+	after.Claims = make([]corev1.PersistentVolumeClaim, len(o.Claims))
+	for i := range o.Claims {
+		after.Claims[i] = *b.claims[keyOf(&o.Claims[i])].DeepCopy()
+	}
+	return &after, bindings
+}

@@ -194,7 +194,16 @@ func (p *planner) bindsByItself(v catalog.Volume, volumeName string) bool {
 		p.settled = newBinder(p.observed.Observed).settle()
 	}
 	got := p.settled[v.Claim]
-	return got.Phase == corev1.ClaimBound && got.Volume == volumeName
+	return got.Phase == corev1.ClaimBound && got.Volume == volumeName && !p.hasRival(volume)
+}
+
+// hasRival says whether another volume is reserved for the claim of this one: a
+// claim that names none may be given either.
+func (p *planner) hasRival(volume *corev1.PersistentVolume) bool {
+	return slices.ContainsFunc(p.observed.Volumes, func(other corev1.PersistentVolume) bool {
+		ref := other.Spec.ClaimRef
+		return other.Name != volume.Name && ref != nil && ref.Namespace == volume.Spec.ClaimRef.Namespace && ref.Name == volume.Spec.ClaimRef.Name
+	})
 }
 
 func (p *planner) describeVolume(name string) string {
