@@ -97,7 +97,7 @@ func TestTheSecretOfAWebhookIsNotPrinted(t *testing.T) {
 		slog.New(log).Info("told", "url", c.Notify[0].URL, "notify", c.Notify[0])
 	}
 	for how, printed := range map[string]string{
-		"%v": fmt.Sprintf("%v", c.Notify), "%+v": fmt.Sprintf("%+v", c), "%q": fmt.Sprintf("%q", c.Notify[0].URL), "%s": fmt.Sprintf("%s", c.Notify[0].URL),
+		"%v": fmt.Sprintf("%v", c.Notify), "%+v": fmt.Sprintf("%+v", c), "%q": fmt.Sprintf("%q", c.Notify[0].URL), "%s": fmt.Sprintf("%s", c.Notify),
 		"%#v": fmt.Sprintf("%#v", c.Notify), "JSON": string(marshalled), "slog": logged.String(),
 	} {
 		if strings.Contains(printed, "hush") || !strings.Contains(printed, "https://hooks.example.com:8443/xxxxx") {
