@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/yaml"
 
 	"hawser.dev/hawser/catalog"
@@ -21,9 +22,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// The fake clients cannot begin a watch with a list, and cannot say so.
+// The fake clients cannot begin a watch with a list, and cannot say so. The
+// library delays errors by a clock that a synctest bubble does not share.
 func TestMain(m *testing.M) {
 	os.Setenv("KUBE_FEATURE_WatchListClient", "false")
+	utilruntime.ErrorHandlers = nil
 	os.Exit(m.Run())
 }
 

@@ -28,7 +28,7 @@ func lead(ctx context.Context, r *Runner) {
 	if _, err := r.TakeOver(ctx, databases); err != nil {
 		return
 	}
-	for attempt := 0; attempt < 5 && ctx.Err() == nil; attempt++ {
+	for attempt := 0; attempt < 30 && ctx.Err() == nil; attempt++ {
 		if _, err := r.Run(ctx, occurrence(attempt)); err == nil {
 			return
 		}
@@ -49,43 +49,104 @@ func theatre(t *testing.T, random *rand.Rand) *stage {
 	return s
 }
 
-// chance lets any actor act; now and then it lets time pass.
-func chance(random *rand.Rand, event func()) func([]*cue) *cue {
-	return func(cues []*cue) *cue {
-		event()
+// byChance lets any actor act; now and then it lets time pass, and before each
+// step something may happen. fail, if not 0, is how seldom a request fails.
+func (s *stage) byChance(random *rand.Rand, fail int, happen func(step int)) {
+	s.t.Helper()
+	step := 0
+	s.play(func(cues []*cue) *cue {
+		happen(step)
+		step++
 		if random.IntN(40) == 0 {
 			time.Sleep(time.Duration(random.IntN(15)) * time.Second)
 			return nil
 		}
-		return cues[random.IntN(len(cues))]
+		c := cues[random.IntN(len(cues))]
+		if fail > 0 && c.actor != controllers && random.IntN(fail) == 0 {
+			c.err = errors.New("the network has a bad day")
+		}
+		return c
+	})
+}
+
+// last has an agent lead that nothing happens to, and fails the test unless the
+// occurrence then has its point, and nothing else is left.
+func (s *stage) last() {
+	s.t.Helper()
+	s.start("the last", lead)
+	s.play(inTurn)
+	s.checkEnd()
+}
+
+// seeds runs a test with each of n seeds.
+func seeds(t *testing.T, n uint64, test func(t *testing.T, random *rand.Rand)) {
+	for seed := range n {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
 	}
 }
 
 // Whatever the moments at which one agent after another dies, the last makes
 // the point, and leaves nothing else.
 func TestAgentsThatDieOneAfterAnother(t *testing.T) {
-	for seed := range uint64(300) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				random := rand.New(rand.NewPCG(seed, 1))
-				s := theatre(t, random)
-				do := runOnce
-				for n := range 1 + random.IntN(3) {
-					name := fmt.Sprint("agent-", n)
-					s.start(name, do)
-					steps, death := 0, random.IntN(60)
-					s.play(chance(random, func() {
-						if steps++; steps == death {
-							s.kill(name)
-						}
-					}))
-					do = lead
+	seeds(t, 150, func(t *testing.T, random *rand.Rand) {
+		s := theatre(t, random)
+		do := runOnce
+		for n := range 1 + random.IntN(3) {
+			name, death := fmt.Sprint("agent-", n), random.IntN(70)
+			s.start(name, do)
+			s.byChance(random, 0, func(step int) {
+				if step == death {
+					s.kill(name)
 				}
-				s.start("the last", lead)
-				s.play(inTurn)
-				s.play(inTurn)
-				s.checkEnd()
 			})
+			do = lead
+		}
+		s.last()
+	})
+}
+
+// The same where requests fail: before they were carried out, or their answers.
+func TestAgentsWhoseRequestsFail(t *testing.T) {
+	seeds(t, 150, func(t *testing.T, random *rand.Rand) {
+		s := theatre(t, random)
+		s.anyFail = true
+		do := runOnce
+		for n := range 1 + random.IntN(3) {
+			s.start(fmt.Sprint("agent-", n), do)
+			s.byChance(random, 15, func(int) {})
+			do = lead
+		}
+		s.last()
+	})
+}
+
+// Agents that all believe they lead, at one occurrence side by side, in any
+// order of their steps; some are told to stop. No committed point ever relies
+// on a snapshot that one of them removes, and there is one.
+func TestAgentsThatAllBelieveTheyLead(t *testing.T) {
+	seeds(t, 200, func(t *testing.T, random *rand.Rand) {
+		s := theatre(t, random)
+		s.start("agent-0", runOnce)
+		begins := map[int]string{random.IntN(40): "agent-1"}
+		if random.IntN(2) == 0 {
+			begins[random.IntN(80)] = "agent-2"
+		}
+		stops := map[int]string{}
+		for n := range 3 {
+			if random.IntN(3) == 0 {
+				stops[random.IntN(100)] = fmt.Sprint("agent-", n)
+			}
+		}
+		s.byChance(random, 0, func(step int) {
+			if name := begins[step]; name != "" {
+				s.start(name, lead)
+			}
+			if name := stops[step]; name != "" {
+				s.stop(name)
+			}
 		})
-	}
+		s.last()
+	})
 }

@@ -58,7 +58,7 @@ func newLab(t *testing.T, documents ...string) *lab {
 		kinds[resource] = kind + "List"
 	}
 	var objects []runtime.Object
-	for _, o := range allRaw(inv) {
+	for _, o := range append(allRaw(inv), raws(inv.SnapshotClasses)...) {
 		objects = append(objects, &o)
 	}
 	l.dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, objects...)

@@ -148,35 +148,58 @@ func (r *Runner) orphaned(intent catalog.Intent) bool {
 }
 
 // closeEarlier closes the earlier attempts at the run's occurrence that are
-// open. If one of them has made the point it returns that one's commit.
+// open. If one of them has made the point it returns that one's commit. If one
+// has never begun, the run takes its place: an attempt begins only when all
+// before it are known to have come to nothing, so that the journal entry of each
+// is the lock for what may follow.
 func (r *run) closeEarlier(ctx context.Context) (catalog.Commit, error) {
-	earlier := map[catalog.PointID]bool{}
-	for attempt := range r.request.Attempt {
-		earlier[catalog.NewPointID(r.cluster.UID, r.request.Plan, r.request.Scheduled, attempt)] = true
-	}
-	for _, p := range r.survey {
-		if !p.Journal || !earlier[p.Point] {
-			continue
-		}
-		intent, err := r.Catalog.Intent(ctx, p)
-		if err != nil {
-			return catalog.Commit{}, err
-		}
-		closed, err := r.abandon(ctx, intent, r.survey, fmt.Sprintf("attempt %d at the same occurrence began", r.request.Attempt))
-		switch {
-		case closed.Outcome == "":
-			return closed, fmt.Errorf("close the attempt before this one: %w", err)
-		case closed.Outcome != catalog.Abandoned:
-			r.log().Warn("an earlier attempt at the occurrence had made its point", "point", closed.Point)
-			return closed, nil
-		case err != nil:
-			r.log().Warn("an earlier attempt could not be cleared up; the next backup tries again", "point", p.Point, "error", err)
-		}
-	}
-	if len(earlier) == 0 {
+	if r.request.Attempt == 0 {
 		return catalog.Commit{}, nil
+	}
+	present := map[catalog.PointID]catalog.Presence{}
+	for _, p := range r.survey {
+		present[p.Point] = p
+	}
+	for attempt := range r.request.Attempt {
+		id := r.pointOf(attempt)
+		if p := present[id]; p.Journal {
+			made, err := r.closeAttempt(ctx, p)
+			if err != nil || made.Outcome != "" {
+				return made, err
+			}
+		} else if !p.Commit && !p.Tombstone {
+			r.request.Attempt, r.point = attempt, id
+			break
+		}
 	}
 	var err error
 	r.survey, err = r.Catalog.Survey(ctx, r.cluster.UID) // with what was closed just now
 	return catalog.Commit{}, err
+}
+
+// closeAttempt makes sure that an earlier attempt is closed, and returns its
+// commit if it has made the point.
+func (r *run) closeAttempt(ctx context.Context, p catalog.Presence) (catalog.Commit, error) {
+	if p.Settled {
+		closed, err := r.Catalog.ReadCommit(ctx, p)
+		if err != nil || closed.Outcome == catalog.Abandoned {
+			return catalog.Commit{}, err
+		}
+		return closed, nil
+	}
+	intent, err := r.Catalog.Intent(ctx, p)
+	if err != nil {
+		return catalog.Commit{}, err
+	}
+	closed, err := r.abandon(ctx, intent, r.survey, "another attempt at the same occurrence began")
+	switch {
+	case closed.Outcome == "":
+		return closed, fmt.Errorf("close the attempt before this one: %w", err)
+	case closed.Outcome != catalog.Abandoned:
+		r.log().Warn("an earlier attempt at the occurrence had made its point", "point", closed.Point)
+		return closed, nil
+	case err != nil:
+		r.log().Warn("an earlier attempt could not be cleared up; the next backup tries again", "point", p.Point, "error", err)
+	}
+	return catalog.Commit{}, nil
 }

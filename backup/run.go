@@ -63,12 +63,14 @@ type Runner struct {
 type Request struct {
 	Plan      string    // catalog.ManualPlan if the run belongs to none
 	Scheduled time.Time // the occurrence; the zero value means now
-	Attempt   int       // how many runs of the occurrence have ended without a point
-	Select    Selection
-	Include   Include
-	Protect   Protection
-	Snapshot  SnapshotPolicy
-	Hooks     []Hook // the first that selects a Pod is its hook
+	// Attempt is how many runs of the occurrence have ended without a point. Those
+	// that never began need not be left out: see Run.
+	Attempt  int
+	Select   Selection
+	Include  Include
+	Protect  Protection
+	Snapshot SnapshotPolicy
+	Hooks    []Hook // the first that selects a Pod is its hook
 }
 
 // Protection says what a run does about volumes that are not Retain.
@@ -140,8 +142,8 @@ type run struct {
 // that it protected stay protected. Run may be called again at any time.
 //
 // An occurrence comes to one point: a run with an Attempt above 0 closes the
-// runs before it that are still open, and if one of them had made the point
-// after all, returns its commit.
+// attempts before it that are still open. If one of them had made the point
+// after all, Run returns its commit; if one had never begun, the run is that one.
 func (r *Runner) Run(ctx context.Context, request Request) (catalog.Commit, error) {
 	if err := catalog.ValidatePlan(request.Plan); err != nil {
 		return catalog.Commit{}, err
@@ -208,7 +210,7 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 		run.request.Snapshot.Timeout = DefaultSnapshotTimeout
 	}
 	run.deadline = run.started.Add(run.request.Snapshot.Timeout + closeTime)
-	run.point = catalog.NewPointID(run.cluster.UID, request.Plan, run.request.Scheduled, run.request.Attempt)
+	run.point = run.pointOf(request.Attempt)
 	if run.inv, err = Observe(ctx, r.Dynamic, request.Select, request.Include); err != nil {
 		return nil, err
 	}
@@ -228,6 +230,11 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	}
 	run.survey, err = r.Catalog.Survey(ctx, run.cluster.UID)
 	return run, err
+}
+
+// pointOf is the id of the point that an attempt at the run's occurrence makes.
+func (r *run) pointOf(attempt int) catalog.PointID {
+	return catalog.NewPointID(r.cluster.UID, r.request.Plan, r.request.Scheduled, attempt)
 }
 
 // nothing says why a selection came out empty.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ type stage struct {
 	*lab
 	t       *testing.T
 	failing string // a claim whose snapshot the driver refuses; "" for none
+	anyFail bool   // the others' may be missing too
 
 	mu        sync.Mutex
 	waiting   []*cue
@@ -47,6 +49,7 @@ type process struct {
 // cue is one actor that waits to act.
 type cue struct {
 	actor, what string
+	err         error // what comes of it instead; nil if it is to happen
 	reply       chan error
 }
 
@@ -69,8 +72,31 @@ func newStage(t *testing.T, documents ...string) *stage {
 			s.control(event.Object.(*snapshotv1.VolumeSnapshot), event.Type == "ADDED", event.Type == "DELETED")
 		}
 	}()
-	t.Cleanup(watcher.Stop)
+	t.Cleanup(func() {
+		s.close()
+		watcher.Stop()
+	})
 	return s
+}
+
+// close ends all actors, which a test that failed leaves waiting.
+func (s *stage) close() {
+	s.mu.Lock()
+	for _, p := range s.processes {
+		p.dead = true
+		p.cancel()
+	}
+	s.mu.Unlock()
+	for {
+		for _, c := range s.cues() {
+			c.err = errDead
+			s.give(c)
+		}
+		if !s.working() {
+			return
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // control plays snapshot-controller and csi-snapshotter for a VolumeSnapshot
@@ -224,9 +250,9 @@ func (s *stage) cues() []*cue {
 func (s *stage) give(c *cue) {
 	s.mu.Lock()
 	s.waiting = slices.DeleteFunc(s.waiting, func(other *cue) bool { return other == c })
-	s.history = append(s.history, c.actor+": "+c.what)
+	s.history = append(s.history, strings.TrimSpace(fmt.Sprintf("%s: %s %v", c.actor, c.what, cmp.Or(c.err, errors.New("")))))
 	s.mu.Unlock()
-	c.reply <- nil
+	c.reply <- c.err
 }
 
 // working says whether a process has not ended.
@@ -260,6 +286,9 @@ func (s *stage) play(choose func(cues []*cue) *cue) {
 			continue
 		}
 		s.give(next)
+		if strings.HasPrefix(next.what, "get ") || strings.HasPrefix(next.what, "list ") || strings.HasPrefix(next.what, "answer ") {
+			continue
+		}
 		synctest.Wait()
 		s.checkPoints()
 		if s.t.Failed() {
@@ -330,6 +359,9 @@ func (s *stage) checkEnd() {
 	var want []string
 	for _, point := range points {
 		for _, v := range point.Bundle.Volumes {
+			if (v.Snapshot == nil) != (v.Claim.Name == s.failing) && !s.anyFail {
+				s.t.Errorf("claim %s has snapshot %v, and %q is the one whose snapshot fails", v.Claim, v.Snapshot, s.failing)
+			}
 			if v.Snapshot != nil {
 				want = append(want, v.Snapshot.Name, v.Snapshot.Content)
 			}
