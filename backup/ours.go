@@ -24,12 +24,12 @@ func IsSnapshotName(name string) bool { return snapshotNames.MatchString(name) }
 
 var snapshotNames = regexp.MustCompile(`^hawser-[0-9a-f]{20}$`) // see snapshotName
 
-// EachSnapshot calls each with every VolumeSnapshot that selector selects.
-func EachSnapshot(ctx context.Context, client snapshotclient.Interface, selector string, each func(*snapshotv1.VolumeSnapshot) error) error {
+// EachSnapshot calls each with every VolumeSnapshot of the cluster.
+func EachSnapshot(ctx context.Context, client snapshotclient.Interface, each func(*snapshotv1.VolumeSnapshot) error) error {
 	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 		return client.SnapshotV1().VolumeSnapshots(metav1.NamespaceAll).List(ctx, opts)
 	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: selector}, func(object runtime.Object) error {
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		return each(object.(*snapshotv1.VolumeSnapshot))
 	})
 	if err != nil {

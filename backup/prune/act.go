@@ -131,6 +131,12 @@ func (a *actor) remove(ctx context.Context) {
 			return
 		}
 		names, err := a.beginRemoval(ctx, d)
+		if errors.Is(err, catalog.ErrExist) {
+			// An earlier run was cut off while it took the tombstone back.
+			d.Verdict = Exhume
+			a.conclude(d, a.exhume(ctx, d))
+			continue
+		}
 		if err != nil {
 			a.conclude(d, err)
 			if !ofPoint(err) {

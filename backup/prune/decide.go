@@ -133,7 +133,7 @@ func (d *decider) histories(points []*Point) (histories []catalog.History, open 
 		}
 	}
 	for _, p := range points {
-		if p.Entry == nil || p.OtherErr != nil {
+		if p.Entry == nil {
 			continue
 		}
 		if p.open() {
@@ -201,8 +201,6 @@ func (d *decider) restoredFrom(p *Point) bool {
 // decideOther decides on what the policy says nothing of, or may not touch.
 func (d *decider) decideOther(p *Point, retained catalog.Decision) {
 	switch {
-	case p.OtherErr != nil:
-		d.add(p, Leave, p.OtherErr.Error())
 	case p.open() && p.Entry == nil:
 		d.add(p, Leave, "a run of it is under way, or was cut off and will be cleared up after")
 	case p.open() && retained.Keep:
@@ -245,7 +243,7 @@ func (d *decider) findForgettable() sets.Set[catalog.PointID] {
 		if p.Buried != nil {
 			tombstones = append(tombstones, *p.Buried)
 		}
-		if p.OtherErr != nil {
+		if p.Tombstone && p.Buried == nil {
 			return found
 		}
 	}
@@ -266,8 +264,6 @@ func (d *decider) stopPlan(stop Stop, points []*Point) {
 		switch {
 		case p.Err != nil:
 			d.add(p, Leave, p.Err.Error())
-		case p.OtherErr != nil:
-			d.add(p, Leave, p.OtherErr.Error())
 		case p.Removing || p.open():
 			d.add(p, Leave, "the plan is stopped: "+stop.Why)
 		case removed(p.Presence):

@@ -29,9 +29,9 @@ type Point struct {
 	catalog.Presence
 	Entry  *catalog.Entry     // nil if it has no commit, or is being removed
 	Buried *catalog.Tombstone // nil if it has none, or one that cannot be read
-	// Err says why its commit or bundle cannot be read, and OtherErr why its
-	// tombstone or journal cannot, for good: damaged, or of a later format.
-	Err, OtherErr error
+	// Err says why its commit, bundle or tombstone cannot be read, and
+	// JournalErr why its journal cannot, for good: damaged, or of a later format.
+	Err, JournalErr error
 
 	contents *contents // of its bundle; nil if that was not needed, or cannot be read
 	intent   []id      // names of VolumeSnapshots, if its journal is open
@@ -206,7 +206,7 @@ func (r reader) readTombstone(ctx context.Context, p *Point) error {
 	t, err := r.Catalog.Tombstone(ctx, p.Presence)
 	switch {
 	case lasting(err):
-		p.OtherErr = err
+		p.Err = errors.Join(p.Err, err)
 		return nil
 	case err != nil:
 		return err
@@ -245,7 +245,7 @@ func (r reader) readIntent(ctx context.Context, p *Point) error {
 	intent, err := r.Catalog.Intent(ctx, p.Presence)
 	switch {
 	case lasting(err):
-		p.OtherErr = errors.Join(p.OtherErr, err)
+		p.JournalErr = err
 		return nil
 	case err != nil:
 		return err

@@ -9,6 +9,7 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
@@ -57,7 +58,8 @@ type observed struct {
 	uses map[id]use // of every content, whosever it is
 }
 
-// observe lists the VolumeSnapshots of a catalog, and all contents.
+// observe lists the VolumeSnapshots and the contents of the cluster. All of
+// them: a content whose VolumeSnapshot has lost its labels is not alone.
 func observe(ctx context.Context, client snapshotclient.Interface, catalogID string) (observed, error) {
 	selector := backup.OfCatalog(catalogID)
 	classes, err := client.SnapshotV1().VolumeSnapshotClasses().List(ctx, metav1.ListOptions{LabelSelector: selector})
@@ -68,10 +70,18 @@ func observe(ctx context.Context, client snapshotclient.Interface, catalogID str
 	for _, class := range classes.Items {
 		ours.Insert(class.Name)
 	}
+	labelledOurs, err := labels.Parse(selector)
+	if err != nil {
+		return observed{}, err
+	}
 	o := observed{uses: map[id]use{}}
 	byKey := map[string]int{}
-	err = backup.EachSnapshot(ctx, client, selector, func(s *snapshotv1.VolumeSnapshot) error {
-		if isOfRestore(&s.ObjectMeta) {
+	strangers := sets.New[types.UID]()
+	err = backup.EachSnapshot(ctx, client, func(s *snapshotv1.VolumeSnapshot) error {
+		if isOfRestore(&s.ObjectMeta) || !labelledOurs.Matches(labels.Set(s.Labels)) {
+			if backup.IsSnapshotName(s.Name) {
+				strangers.Insert(s.UID)
+			}
 			return nil
 		}
 		h := held{
@@ -86,13 +96,14 @@ func observe(ctx context.Context, client snapshotclient.Interface, catalogID str
 		return observed{}, err
 	}
 	return o, backup.EachContent(ctx, client, func(c *snapshotv1.VolumeSnapshotContent) error {
-		o.add(c, byKey, ours)
+		o.add(c, byKey, func() bool { return isOurs(c, ours) && !strangers.Has(c.Spec.VolumeSnapshotRef.UID) })
 		return nil
 	})
 }
 
-// add notes one content. byKey are the VolumeSnapshots that are held.
-func (o *observed) add(c *snapshotv1.VolumeSnapshotContent, byKey map[string]int, ours sets.Set[string]) {
+// add notes one content. byKey are the VolumeSnapshots that are held; ours says
+// of a content of none of them whether it was made for one.
+func (o *observed) add(c *snapshotv1.VolumeSnapshotContent, byKey map[string]int, ours func() bool) {
 	handle, known := handleOf(c)
 	if isOfRestore(&c.ObjectMeta) {
 		if u := o.uses[handle]; known {
@@ -116,7 +127,7 @@ func (o *observed) add(c *snapshotv1.VolumeSnapshotContent, byKey map[string]int
 	switch {
 	case found:
 		o.held[i].content, o.held[i].handle = c.Name, handle
-	case isOurs(c, ours):
+	case ours():
 		o.held = append(o.held, held{
 			namespace: ref.Namespace, name: ref.Name, alone: true, content: c.Name, handle: handle,
 			since: orphanedSince(c.Annotations), going: c.DeletionTimestamp != nil,

@@ -48,7 +48,7 @@ type Guard string
 const (
 	GuardSkew         Guard = "clock-skew"    // the store's clock is not ours
 	GuardTooMany      Guard = "too-many"      // a policy would drop much at once
-	GuardUnreadable   Guard = "unreadable"    // a commit or bundle of the plan cannot be read
+	GuardUnreadable   Guard = "unreadable"    // a commit, bundle or tombstone of the plan cannot be read
 	GuardPolicy       Guard = "policy"        // the policy cannot be applied
 	GuardEmptyStore   Guard = "empty-catalog" // the cluster has snapshots of points, the catalog no points
 	GuardEmptyCluster Guard = "no-snapshots"  // the catalog has points with snapshots, the cluster no snapshots

@@ -71,7 +71,7 @@ func (d *decider) naming() naming {
 // dark says whether the point may name snapshots that are not known.
 func (p *Point) dark() bool {
 	committed := p.Entry != nil && p.Entry.Commit.Outcome != catalog.Abandoned
-	return p.Err != nil || p.OtherErr != nil || committed && p.contents == nil ||
+	return p.Err != nil || p.JournalErr != nil || committed && p.contents == nil ||
 		p.Bundle && !p.Commit && !p.Journal && !p.Tombstone
 }
 
