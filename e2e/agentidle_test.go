@@ -47,8 +47,9 @@ func TestAnIdleAgentAsksForLittle(t *testing.T) {
 	case <-w.ctx.Done():
 		t.Fatal(w.ctx.Err())
 	}
-	spent, store, resident := w.spent(), asked.Load()-storeBefore, residentBytes(t, a.Pid)
-	t.Logf("idle for %s with %d claims: %s; %d requests of the store; %.1f MiB resident", idleTime, claims, spent, store, float64(resident)/(1<<20))
+	spent, store, resident := w.spent(), asked.Load()-storeBefore, memoryOf(t, a.Pid, "VmRSS")
+	t.Logf("idle for %s with %d claims: %s; %d requests of the store; %.1f MiB resident, of which %.1f MiB are the program's own pages", idleTime, claims, spent, store,
+		mebibytes(resident), mebibytes(memoryOf(t, a.Pid, "RssFile")))
 	if limit := int(idleTime / (10 * time.Second)); spent.total() > limit {
 		t.Errorf("%d requests of the API server in %s, want at most one in 10 s: %s", spent.total(), idleTime, spent)
 	}
@@ -100,15 +101,17 @@ func withoutRaceDetector(t *testing.T) string {
 	return binary
 }
 
-// residentBytes is what the kernel says of a process.
-func residentBytes(t *testing.T, pid int) int64 {
+func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// memoryOf is what the kernel says of a process, in bytes.
+func memoryOf(t *testing.T, pid int, field string) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if rest, found := strings.CutPrefix(line, "VmRSS:"); found {
+		if rest, found := strings.CutPrefix(line, field+":"); found {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -116,6 +119,6 @@ func residentBytes(t *testing.T, pid int) int64 {
 			return kib << 10
 		}
 	}
-	t.Fatal("the kernel says nothing of the memory")
+	t.Fatal("the kernel does not tell " + field)
 	return 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -231,6 +232,7 @@ func (l *leadership) loop(ctx context.Context) error {
 		case missed := <-l.tended:
 			l.tending = false
 			l.made = append(missed, l.made...)
+			debug.FreeOSMemory() // what was read is garbage now, and the next hours may be idle
 		case <-l.changed:
 			if err := l.adopt(ctx, l.currentPlans()); err != nil {
 				timer.Stop()
