@@ -85,7 +85,7 @@ func (a *actor) conclude(d *Decision, err error) {
 func (a *actor) note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	a.result.Notes = append(a.result.Notes, text)
-	a.log().Warn(text)
+	a.log().Info(text)
 }
 
 func (a *actor) exhume(ctx context.Context, d *Decision) error {

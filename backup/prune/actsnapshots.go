@@ -82,7 +82,7 @@ func (a *actor) sweep(ctx context.Context) {
 	for _, o := range plan.regained {
 		a.fail(a.annotate(ctx, o, "null"))
 	}
-	if !plan.sweeps() {
+	if !plan.Sweeps() {
 		return
 	}
 	due := sets.New[string]()
@@ -95,7 +95,7 @@ func (a *actor) sweep(ctx context.Context) {
 			now := a.Now().UTC().Truncate(time.Second)
 			until := now.Add(a.state.Grace)
 			o.Since, o.Until = &now, &until
-			a.log().Warn("nothing names this snapshot", "namespace", o.Namespace, "snapshot", o.Name, "content", o.Content, "why", o.Reason, "removedAfter", until)
+			a.log().Info("nothing names this snapshot", "namespace", o.Namespace, "snapshot", o.Name, "content", o.Content, "why", o.Reason, "removedAfter", until)
 			a.fail(a.annotate(ctx, *o, fmt.Sprintf("%q", now.Format(time.RFC3339))))
 		}
 	}

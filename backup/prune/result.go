@@ -93,7 +93,7 @@ type Plan struct {
 func (p Plan) Writes() bool {
 	return len(p.regained) > 0 && !p.halted() ||
 		slices.ContainsFunc(p.Decisions, func(d Decision) bool { return d.Verdict.writes() && d.Stopped == "" }) ||
-		p.sweeps() && slices.ContainsFunc(p.Orphans, func(o Orphan) bool { return o.Since == nil || o.Due })
+		p.Sweeps() && slices.ContainsFunc(p.Orphans, func(o Orphan) bool { return o.Since == nil || o.Due })
 }
 
 // halted says whether a guard stops everything.
@@ -101,8 +101,8 @@ func (p Plan) halted() bool {
 	return slices.ContainsFunc(p.Stops, func(s Stop) bool { return s.Plan == "" && s.Guard != GuardOrphans })
 }
 
-// sweeps says whether something is done about orphans.
-func (p Plan) sweeps() bool {
+// Sweeps says whether something is done about orphans.
+func (p Plan) Sweeps() bool {
 	return !p.halted() && !slices.ContainsFunc(p.Stops, func(s Stop) bool { return s.Guard == GuardOrphans })
 }
 

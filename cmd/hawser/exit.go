@@ -15,7 +15,7 @@ const (
 	exitFailed  = 1 // also when interrupted
 	exitUsage   = 2 // unknown flag, verb or argument; bad configuration
 	exitPartial = 3 // done for some of what was asked, not for the rest
-	exitRefused = 4 // nothing was written: it would have been wrong
+	exitRefused = 4 // what was asked, or part of it, was not done: it would have been wrong
 )
 
 // exitCodes is what help texts say of them.
@@ -68,9 +68,10 @@ func (e *partialError) Unwrap() error { return e.err }
 // partial marks err: the rest of what was asked is done.
 func partial(err error) error { return &partialError{err: err} }
 
-// isRefusal reports whether nothing was written because it would have been
-// wrong.
+// isRefusal reports whether what was asked was not done because it would have
+// been wrong.
 func isRefusal(err error) bool {
 	var plan *restore.RefusedError
-	return errors.As(err, &plan)
+	var pruning *stoppedError
+	return errors.As(err, &plan) || errors.As(err, &pruning)
 }

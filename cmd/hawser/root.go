@@ -37,6 +37,7 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 		newPointsCommand(a),
 		newShowCommand(a),
 		newRestoreCommand(a),
+		newPruneCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
 		newCompletionCommand(a),
