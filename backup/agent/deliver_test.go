@@ -30,7 +30,10 @@ func TestDelivery(t *testing.T) {
 		{"the webhook is down for a moment", answering(503, 502, 200), 3, 6 * time.Second, 1, 0},
 		{"the webhook stays down", answering(500), 6, (2 + 4 + 8 + 16 + 32) * time.Second, 0, 1},
 		{"the webhook will not have it", answering(404), 1, 0, 0, 1},
-		{"the webhook redirects", answering(301), 1, 0, 0, 1},
+		{"the webhook redirects, and nobody follows", func(n int, w http.ResponseWriter) {
+			w.Header().Set("Location", "https://elsewhere.example.com/")
+			w.WriteHeader([]int{http.StatusTemporaryRedirect, http.StatusOK}[n])
+		}, 1, 0, 0, 1},
 		{"too many requests", func(n int, w http.ResponseWriter) {
 			if n == 0 {
 				w.Header().Set("Retry-After", "90")
@@ -43,6 +46,12 @@ func TestDelivery(t *testing.T) {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
 		}, 2, time.Minute, 1, 0},
+		{"a date that is far away", func(n int, w http.ResponseWriter) {
+			if n == 0 {
+				w.Header().Set("Retry-After", time.Now().Add(30*time.Minute).UTC().Format(http.TimeFormat))
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}, 2, 10 * time.Minute, 1, 0},
 		{"Retry-After is bounded", func(n int, w http.ResponseWriter) {
 			if n == 0 {
 				w.Header().Set("Retry-After", "99999999999")
