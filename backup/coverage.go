@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"hawser.dev/hawser/catalog"
@@ -44,6 +45,7 @@ type PlanPromise struct {
 // be brought back of it.
 type ClaimCoverage struct {
 	Claim catalog.ClaimKey
+	UID   types.UID // of the claim
 	// Plans select the claim, in the order in which they were given. They take
 	// it unless Reason says why they cannot.
 	Plans  []PlanPromise
@@ -120,7 +122,7 @@ func Reach(inv *Inventory, plans []CoveredPlan) []ClaimCoverage {
 
 // reach describes a claim and what claim.spec.volumeName names, which may be nil.
 func reach(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) ClaimCoverage {
-	c := ClaimCoverage{Claim: keyOf(claim), Since: claim.CreationTimestamp.Time}
+	c := ClaimCoverage{Claim: keyOf(claim), UID: claim.UID, Since: claim.CreationTimestamp.Time}
 	c.Reason, c.Why = exclude(claim, volume)
 	if volume == nil {
 		return c

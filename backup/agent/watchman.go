@@ -80,7 +80,7 @@ func (w *ClaimWatch) States(now time.Time) ([]ClaimState, bool) {
 	states := make([]ClaimState, 0, len(w.claims))
 	for i := range w.claims {
 		c := &w.claims[i]
-		state := ClaimState{Claim: c.Claim, Protected: c.Protected(), Why: c.Why}
+		state := ClaimState{Claim: c.Claim, UID: c.UID, Protected: c.Protected(), Why: c.Why}
 		if c.Newest != nil {
 			state.Restorable = c.Newest.Data
 		}
