@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,10 +214,16 @@ func TestTheNextLeaderTriesAgainWhatTheLastBegan(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
-		stop = w.start(w.agent("two", true, hourly))
+		seen := &recorder{}
+		two := w.agent("two", true, hourly)
+		two.Observer = seen
+		stop = w.start(two)
 		time.Sleep(time.Minute)
 		stop()
 		w.wantRan("after the takeover", "p 01 01:00#1 at 01 01:09:00")
+		if diff := cmp.Diff([]string{"failed 01:09", "complete never"}, seen.ends); diff != "" {
+			t.Errorf("ends and retries (-want +got):\n%s", diff)
+		}
 	})
 }
 
@@ -239,9 +246,10 @@ func TestWhatAnotherProcessHasBegunIsNotRunAgain(t *testing.T) {
 func TestALeaderThatCannotWorkIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		w.cluster.PrependReactor("get", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return broken, nil, errors.New("the API server is away")
+			return broken.Load(), nil, errors.New("the API server is away")
 		})
 		a := w.agent("one", true, plan(t, "p", "0 * * * *"))
 		stop := w.start(a)
@@ -256,7 +264,7 @@ func TestALeaderThatCannotWorkIsNotReady(t *testing.T) {
 		time.Sleep(time.Minute)
 		check("/readyz", 503, "read ConfigMap hawser/hawser-agent-state: the API server is away")
 		check("/healthz", 200, "ok")
-		broken = false
+		broken.Store(false)
 		time.Sleep(2 * time.Minute)
 		check("/readyz", 200, "ok")
 		stop()

@@ -113,9 +113,6 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
-	for _, outcome := range taken {
-		l.reportTakenOver(outcome)
-	}
 	survey, err := a.Catalog.Survey(ctx, l.clusterUID)
 	if err != nil {
 		return nil, err
@@ -127,6 +124,9 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 		if err := l.recall(ctx, p, survey); err != nil {
 			return nil, err
 		}
+	}
+	for _, outcome := range taken {
+		l.reportTakenOver(outcome)
 	}
 	return l, nil
 }

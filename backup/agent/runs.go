@@ -196,6 +196,10 @@ func (l *leadership) reportTakenOver(taken backup.TakenOver) {
 		Plan: taken.Intent.Plan, Occurrence: taken.Intent.Scheduled, Attempt: taken.Intent.Attempt,
 		Resumed: true, Started: taken.Intent.Started,
 	}
+	end := RunEnd{Run: run, Ended: l.Clock.Now(), Commit: taken.Commit, Err: taken.Err}
+	if p := l.progress[run.Plan]; p != nil && p.retry != nil && p.retry.Occurrence.Equal(run.Occurrence) {
+		end.Retry = p.retryAt
+	}
 	l.Observer.RunStarted(run)
-	l.report(RunEnd{Run: run, Ended: l.Clock.Now(), Commit: taken.Commit, Err: taken.Err})
+	l.report(end)
 }

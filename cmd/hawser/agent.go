@@ -141,8 +141,11 @@ func identityOf(env []string) string {
 	return name + "_" + string(uuid.NewUUID())
 }
 
-// podName is the variable that names the agent's Pod, by the downward API.
-const podName = "POD_NAME"
+// The variables that name the agent's Pod, by the downward API.
+const (
+	podName = "POD_NAME"
+	podUID  = "POD_UID"
+)
 
 // variable returns the value of an environment variable; "" if it is not set.
 func variable(env []string, name string) string {

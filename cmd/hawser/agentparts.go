@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"hawser.dev/hawser/backup"
 	"hawser.dev/hawser/backup/agent"
 	"hawser.dev/hawser/backup/prune"
@@ -29,10 +31,10 @@ func (p agentParts) assemble(ctx context.Context) (*agent.Notifier, *agent.Agent
 	var a *agent.Agent
 	notifier := agent.NewNotifier(agent.NotifierOptions{
 		Webhooks: webhooks(p.cfg), Cluster: p.cluster, Log: p.log,
-		Changed: func(told map[string]agent.Told) { a.Remember(ctx, told) },
+		Changed: func(told map[string]agent.Told) { a.Remember(context.WithoutCancel(ctx), told) },
 	})
 	recorder := agent.NewRecorder(ctx, agent.RecorderOptions{
-		Kubernetes: p.clients.kubernetes, Namespace: p.cfg.Agent.Namespace, Pod: variable(p.env, podName), Log: p.log,
+		Kubernetes: p.clients.kubernetes, Namespace: p.cfg.Agent.Namespace, Pod: variable(p.env, podName), PodUID: types.UID(variable(p.env, podUID)), Log: p.log,
 	})
 	a = agent.New(agent.Options{
 		Runner: agent.NewRunner(p.runner()), Catalog: p.catalog, Identity: p.identity, Kubernetes: p.clients.kubernetes,
