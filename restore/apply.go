@@ -40,6 +40,8 @@ type Result struct {
 	Created int                `json:"created"`
 	Patched int                `json:"patched"`
 	Kept    int                `json:"kept"`
+	// Notes say what was left undone that does no harm.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // BoundClaim is a claim and the disk under it.
@@ -50,14 +52,19 @@ type BoundClaim struct {
 	Way              Way                  `json:"way"`
 }
 
-// Apply carries out a plan that was made for the cluster as it is. Volumes
-// come before claims, and workloads after their claims are bound to their
-// volumes by uid. When it fails or ctx ends, what was done stays; planning and
-// applying again completes it.
+// Apply carries out a plan. It looks at the cluster once more, and refuses with
+// *RefusedError, which shows the difference, if the plan would be another one
+// now. Volumes come before claims, and workloads after their claims are bound
+// to their volumes by uid. When it fails or ctx ends, what was done stays;
+// planning and applying again completes it.
 func (r *Restorer) Apply(ctx context.Context, plan *Plan) (*Result, error) {
+	plan, err := r.again(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
 	a := &applier{Restorer: r, plan: plan, result: &Result{Point: plan.Point}}
 	for _, stage := range []func(context.Context) error{
-		func(ctx context.Context) error { return a.run(ctx, plan.Prepare) },
+		func(ctx context.Context) error { return a.run(ctx, a.plan.Prepare) },
 		func(ctx context.Context) error {
 			return a.run(ctx, a.stepsOf("VolumeSnapshotContent", "VolumeSnapshot"))
 		},
@@ -67,6 +74,7 @@ func (r *Restorer) Apply(ctx context.Context, plan *Plan) (*Result, error) {
 		a.awaitBound,
 		a.runWorkloads,
 		a.awaitFirstUse,
+		a.clearStatic,
 	} {
 		if err := stage(ctx); err != nil {
 			return a.result, err

@@ -83,10 +83,11 @@ func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error
 	o := &Observed{Disks: map[DiskKey]DiskState{}}
 	reads := []func() error{
 		func() error { return collect(ctx, "namespaces", core.Namespaces().List, &o.Namespaces) },
-		func() error { return collect(ctx, "persistentvolumes", core.PersistentVolumes().List, &o.Volumes) },
+		// Claims before volumes: the binder writes a volume before its claim.
 		func() error {
 			return collect(ctx, "persistentvolumeclaims", core.PersistentVolumeClaims(namespace).List, &o.Claims)
 		},
+		func() error { return collect(ctx, "persistentvolumes", core.PersistentVolumes().List, &o.Volumes) },
 		func() error { return collect(ctx, "statefulsets", apps.StatefulSets(namespace).List, &o.StatefulSets) },
 		func() error { return collect(ctx, "deployments", apps.Deployments(namespace).List, &o.Deployments) },
 		func() error { return collect(ctx, "pods", core.Pods(namespace).List, &o.Pods) },

@@ -99,6 +99,7 @@ type VolumePlan struct {
 
 	driver string
 	handle catalog.VolumeHandle
+	static string // the pointers to its snapshot, if there are or will be some
 }
 
 // Plan is what a restore will do, in order: Prepare, then the volumes, then
@@ -112,8 +113,8 @@ type Plan struct {
 	// is left for them to do.
 	Notes []string `json:"notes,omitempty"`
 
-	target *target               // what was planned for
-	disks  map[DiskKey]DiskState // what was found out about disks
+	target   *target   // what was planned for
+	observed *Observed // what was seen
 }
 
 // Refusal is one reason why a plan cannot be made, and what to do about it.
@@ -187,7 +188,7 @@ func aim(point *catalog.RestorePoint, request Request) (*target, error) {
 func (t *target) plan(observed *Observed) (*Plan, error) {
 	p := planner{
 		target: t, mapping: t.request.Mapping, observed: newLookup(observed), refusals: slices.Clone(t.refusals),
-		plan: &Plan{Point: t.point.Commit.Point, Notes: slices.Clone(t.notes), target: t, disks: observed.Disks},
+		plan: &Plan{Point: t.point.Commit.Point, Notes: slices.Clone(t.notes), target: t, observed: observed},
 	}
 	p.checkDriverMapping()
 	p.checkSharedDisks()

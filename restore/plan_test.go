@@ -397,7 +397,7 @@ func TestPlanSaysWhereTheDataComesFrom(t *testing.T) {
 	}
 	var got []VolumePlan
 	for _, v := range plan.Volumes {
-		v.Steps, v.driver, v.handle = nil, "", ""
+		v.Steps, v.driver, v.handle, v.static = nil, "", "", ""
 		if v.Bytes != 1<<30 {
 			t.Errorf("claim %s is said to get %d bytes", v.Claim, v.Bytes)
 		}

@@ -53,6 +53,7 @@ func (p *planner) planRehydrate(v catalog.Volume, claim *corev1.PersistentVolume
 	if !ok {
 		return
 	}
+	plan.static = static.Snapshot.Name
 	plan.Steps = append(plan.Steps, content, snapshot, create(static.Claim, "filled from VolumeSnapshot "+static.Snapshot.Name))
 	p.add(plan)
 }
@@ -73,6 +74,9 @@ func (p *planner) resumeRehydrate(plan VolumePlan, claim *corev1.PersistentVolum
 		p.unnamed = append(p.unnamed, static.Claim)
 	}
 	plan.Reason = "an earlier restore from this snapshot made it"
+	if p.observed.find("VolumeSnapshot", plan.Claim.Namespace, static.Snapshot.Name) != nil || p.observed.find("VolumeSnapshotContent", "", static.Content.Name) != nil {
+		plan.static = static.Snapshot.Name
+	}
 	plan.WaitsForPod = plan.WaitsForPod && claim.Status.Phase != corev1.ClaimBound
 	plan.Steps = append(plan.Steps, keep("PersistentVolumeClaim", plan.Claim.Namespace, plan.Claim.Name, "it is filled from this snapshot"))
 	p.add(plan)

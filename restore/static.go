@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 
@@ -90,7 +95,64 @@ func (a *applier) removeStatic(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("take back %s %s: %w", step.Kind, step.Name, err))
 		}
 	}
+	if len(errs) == 0 {
+		errs = append(errs, a.awaitStaticGone(ctx))
+	}
 	return errors.Join(errs...)
+}
+
+// awaitStaticGone waits until the contents that were deleted are gone, so that
+// the restore can be run again at once. It lists, for a restore need not have
+// the right to watch contents; what takes too long is not an error.
+func (a *applier) awaitStaticGone(ctx context.Context) error {
+	ours := sets.New[string]()
+	for _, step := range a.stepsOf("VolumeSnapshotContent") {
+		if step.Action == Create {
+			ours.Insert(step.Name)
+		}
+	}
+	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		left, err := a.Snapshots.SnapshotV1().VolumeSnapshotContents().List(ctx, metav1.ListOptions{LabelSelector: RestoredFromLabel + "=" + string(a.plan.Point)})
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(left.Items, func(c snapshotv1.VolumeSnapshotContent) bool { return ours.Has(c.Name) }), nil
+	})
+	if wait.Interrupted(err) {
+		return nil
+	}
+	return err
+}
+
+// clearStatic deletes the pointers to the snapshots from which claims have been
+// filled: a bound claim needs them no more, and they would be in the way of who
+// looks for backups. What cannot be deleted does no harm, and is noted. Those of
+// claims that still wait for a Pod stay; the next restore takes them away.
+func (a *applier) clearStatic(ctx context.Context) error {
+	filled := map[catalog.ClaimKey]bool{}
+	for _, b := range a.result.Bound {
+		filled[b.Claim] = b.Way == FromSnapshot
+	}
+	group := errgroup.Group{}
+	group.SetLimit(parallel)
+	var mu sync.Mutex
+	for _, v := range a.plan.Volumes {
+		if !filled[v.Claim] || v.static == "" {
+			continue
+		}
+		group.Go(func() error {
+			for kind, namespace := range map[string]string{"VolumeSnapshot": v.Claim.Namespace, "VolumeSnapshotContent": ""} {
+				err := a.Dynamic.Resource(resources[kind]).Namespace(namespace).Delete(ctx, v.static, metav1.DeleteOptions{})
+				if err != nil && !apierrors.IsNotFound(err) {
+					mu.Lock()
+					a.result.Notes = append(a.result.Notes, fmt.Sprintf("%s %s is left and can be deleted: %v", kind, v.static, err))
+					mu.Unlock()
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // snapshotGone says whether the message of csi-snapshotter means that the

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -17,14 +19,15 @@ import (
 
 // restoreOptions are the flags of hawser restore.
 type restoreOptions struct {
-	fromCluster    string
-	from           string
-	allNamespaces  bool
-	ordinals       []int
-	checkDisks     bool
-	dryRun         bool
-	ignore         []string
-	mapping        mappingFlags
+	fromCluster   string
+	from          string
+	allNamespaces bool
+	ordinals      []int
+	checkDisks    bool
+	dryRun        bool
+	ignore        []string
+	planFile      string
+	mapping       mappingFlags
 }
 
 func newRestoreCommand(a *app) *cobra.Command {
@@ -73,6 +76,7 @@ refused before it writes, with every reason and its remedy, and the exit code is
 	flags.BoolVar(&options.checkDisks, "check-disks", true, "with --from auto, ask the driver whether each disk is there")
 	flags.BoolVar(&options.dryRun, "dry-run", false, "plan only: print what would be done (-o yaml: the manifests)")
 	flags.StringSliceVar(&options.ignore, "ignore-checks", nil, "what not to check: nodes, secrets, quota, pod-security, autoscaler")
+	flags.StringVar(&options.planFile, "plan", "", "a `FILE` that --dry-run -o json printed: restore only if it is still what would be done")
 	options.mapping.add(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := a.config(cmd)
@@ -158,8 +162,34 @@ func (a *app) applyRestore(ctx context.Context, c clients, options restoreOption
 	if err != nil {
 		return nil, err
 	}
+	if options.planFile != "" {
+		agreed, err := readPlan(options.planFile)
+		if err != nil {
+			return nil, err
+		}
+		if err := restore.Moved(agreed, plan); err != nil {
+			return nil, err
+		}
+	}
 	a.printNotes(plan.Notes)
-	return restorer.Apply(ctx, plan)
+	result, err := restorer.Apply(ctx, plan)
+	if err == nil {
+		a.printNotes(result.Notes)
+	}
+	return result, err
+}
+
+// readPlan reads a plan that was printed as JSON.
+func readPlan(file string) (*restore.Plan, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	plan := &restore.Plan{}
+	if err := json.Unmarshal(data, plan); err != nil {
+		return nil, usagef("--plan %s: it is not what --dry-run -o json prints: %v", file, err)
+	}
+	return plan, nil
 }
 
 // restorer restores into the cluster of c; progress may be nil.
