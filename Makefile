@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: build tools demo test test-short e2e lint clean help
+.PHONY: build tools demo test test-short e2e chart manifests lint clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -26,6 +26,15 @@ test-short: ## run the tests that need no cluster and no built tools
 e2e: tools ## run Pods in containers and bring their data back; as root on Debian
 	$(GO) run ./e2e/tools/build kubelet coredns
 	$(GO) run ./e2e/seed/report
+
+chart: ## have Helm look the chart over, with each of its example values
+	$(GO) run ./e2e/tools/build helm
+	@for values in deploy/chart/hawser/ci/*.yaml; do \
+		e2e/tools/bin/helm lint --strict --quiet --values $$values deploy/chart/hawser || exit 1; \
+	done
+
+manifests: ## make deploy/manifests from the chart
+	$(GO) run ./e2e/chart/write
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \

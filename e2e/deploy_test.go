@@ -134,6 +134,7 @@ func TestTheChartRefuses(t *testing.T) {
 
 		{"a folder without a claim", "config: {store: {url: 'file:///backups'}}", []string{"store.persistentVolumeClaim"}},
 		{"a claim without a folder", "store: {persistentVolumeClaim: backups}", []string{"store.persistentVolumeClaim", "file://"}},
+		{"credentials of a CronJob that is not there", "prune: {by: agent, credentialsSecret: a}", []string{"prune.credentialsSecret", "agent"}},
 		{"a plan with Secrets that nobody may read", "config: {plans: [{name: a, include: {secrets: true}}]}", []string{"plan a includes Secrets: set includeSecrets"}},
 		{"a plan with hooks that nobody may run", "config: {plans: [{name: a, hooks: [{select: {labels: a=b}, post: [c]}]}]}", []string{"plan a has hooks", "hooks.namespaces"}},
 	} {
@@ -169,8 +170,11 @@ func TestHawserTakesTheConfigurationOfTheChart(t *testing.T) {
 		for _, s := range shown {
 			got[s.Key] = s.Value
 		}
-		// The agent of the chart deletes nothing; the CronJob does.
+		// The agent deletes nothing, unless it is to.
 		want := map[string]any{"agent.listen": ":8080", "agent.leaderElect": "true", "prune.schedule": ""}
+		if example == "folder" {
+			want["prune.schedule"] = "17 3 * * *"
+		}
 		for key, value := range want {
 			if got[key] != value {
 				t.Errorf("with the values %s, %s is %v, want %v", example, key, got[key], value)

@@ -87,8 +87,20 @@ func TestWhoHoldsWhat(t *testing.T) {
 	if got := matching(grants(t, hooks, "hawser-backup"), "pods/exec"); !slices.Equal(got, []string{"shop: create pods/exec", "shop: get pods/exec"}) {
 		t.Errorf("with hooks in namespace shop, hawser-backup may %q", got)
 	}
-	if held := grants(t, render(t, "minimal", "prune: {enabled: false}"), "hawser-prune"); len(held) != 0 {
-		t.Errorf("without pruning, hawser-prune may %q", held)
+	pruning := grants(t, plain, "hawser-prune")
+	if !slices.Contains(pruning, "delete volumesnapshotcontents") {
+		t.Errorf("hawser-prune may no more than %q", pruning)
+	}
+	backup := grants(t, plain, "hawser-backup")
+	for by, more := range map[string][]string{"nobody": nil, "agent": pruning} {
+		documents := render(t, "minimal", "prune: {by: "+by+"}")
+		if held := grants(t, documents, "hawser-prune"); len(held) != 0 {
+			t.Errorf("with prune.by %s, hawser-prune may %q", by, held)
+		}
+		want := slices.Sorted(slices.Values(slices.Concat(backup, more)))
+		if held := grants(t, documents, "hawser-backup"); !slices.Equal(held, want) {
+			t.Errorf("with prune.by %s, hawser-backup may %q, want %q", by, held, want)
+		}
 	}
 }
 

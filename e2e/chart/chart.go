@@ -103,7 +103,7 @@ func split(manifest []byte) ([]Document, error) {
 	var documents []Document
 	for _, text := range separator.Split(string(manifest), -1) {
 		d := Document{Text: strings.TrimSpace(noise.ReplaceAllString(text, "")) + "\n"}
-		if err := yaml.Unmarshal([]byte(d.Text), &d.Object); err != nil {
+		if err := yaml.Unmarshal([]byte(text), &d.Object); err != nil {
 			return nil, fmt.Errorf("%w in\n%s", err, d.Text)
 		}
 		if len(d.Object) > 0 {

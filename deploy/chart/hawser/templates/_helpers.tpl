@@ -28,6 +28,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if and .Values.store.persistentVolumeClaim (not (hasPrefix "file://" $url)) -}}
 {{- fail "store.persistentVolumeClaim is for stores whose config.store.url begins with file://" -}}
 {{- end -}}
+{{- if and .Values.prune.credentialsSecret (ne .Values.prune.by "cronjob") -}}
+{{- fail (printf "prune.credentialsSecret is for the CronJob, and prune.by is %s" .Values.prune.by) -}}
+{{- end -}}
 {{- range .Values.config.plans -}}
 {{- if and (dig "include" "secrets" false .) (not $.Values.includeSecrets) -}}
 {{- fail (printf "plan %s includes Secrets: set includeSecrets, so that backups may read them" .name) -}}
@@ -52,7 +55,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $config "agent" (dict "listen" ":8080") -}}
-{{- $_ := set $config "prune" (dict "schedule" "" "grace" .Values.prune.grace) -}}
+{{- $schedule := ternary .Values.prune.schedule "" (eq .Values.prune.by "agent") -}}
+{{- $_ := set $config "prune" (dict "schedule" $schedule "grace" .Values.prune.grace) -}}
 {{ toYaml $config }}
 {{- end -}}
 
