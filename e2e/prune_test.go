@@ -13,11 +13,13 @@ import (
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
-	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
 	"hawser.dev/hawser/backup/prune"
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/catalog/dir"
@@ -218,19 +220,11 @@ func TestPruneLeavesWhatIsOthers(t *testing.T) {
 		_, err := cat.Commit(p.ctx, catalog.Commit{Point: id, Cluster: other, Plan: "databases", Scheduled: at, Outcome: catalog.Complete}, catalog.Bundle{}, nil)
 		p.must(err)
 	}
-	// A restore has made objects over a snapshot of the point.
-	p.loseWorkload()
-	p.loseClaims()
-	p.run(0, "restore", string(points[0]), "--from", "snapshots")
-	p.awaitReady(1)
-	before, made := p.storeFiles(), p.restoreObjects()
-	if len(made) != 2 {
-		t.Fatalf("the restore has left %v, want a VolumeSnapshot and a content", made)
-	}
+	// A restore from the point is under way.
+	p.restoreObjects(p.snapshotsIn(points[0])[0])
+	before, made := p.storeFiles(), p.madeByRestores()
 	points = append(points, p.points(1)...)
-	// The removal waits until no restore can be under way any more; the others'
-	// objects wait for ever.
-	for range 3 {
+	for range 4 {
 		result, _ := p.prune(0)
 		for _, d := range result.Decisions {
 			if !slices.Contains(points, d.Point) {
@@ -241,7 +235,7 @@ func TestPruneLeavesWhatIsOthers(t *testing.T) {
 			t.Errorf("orphans are %+v, want none", result.Orphans)
 		}
 	}
-	if got := p.restoreObjects(); !slices.Equal(got, made) {
+	if got := p.madeByRestores(); !slices.Equal(got, made) {
 		t.Errorf("of the restore's objects %v, %v are left", made, got)
 	}
 	after := p.storeFiles()
@@ -250,11 +244,44 @@ func TestPruneLeavesWhatIsOthers(t *testing.T) {
 			t.Errorf("object %s of another cluster is not what it was", path)
 		}
 	}
+	if result, _ := p.prune(0); !slices.Contains(result.Decisions[0].Reasons, "a restore from it may be under way") {
+		t.Errorf("decisions are %+v, want that the restore is waited for", result.Decisions)
+	}
 	p.expectStored(p.snapshotsIn(points...))
 }
 
-// restoreObjects names what restores have left of snapshots in the cluster.
-func (w *world) restoreObjects() []string {
+// restoreObjects makes what a restore makes over a snapshot.
+func (w *world) restoreObjects(handle string) {
+	w.t.Helper()
+	const name = "hawser-restore-0123456789abcdef0123"
+	classes, err := w.snapshots.SnapshotV1().VolumeSnapshotClasses().List(w.ctx, metav1.ListOptions{LabelSelector: "hawser.dev/catalog=" + w.catalog().Repository().ID})
+	w.must(err)
+	labels := map[string]string{"app.kubernetes.io/managed-by": "hawser", "hawser.dev/restored-from": "a-point"}
+	class := classes.Items[0]
+	_, err = w.snapshots.SnapshotV1().VolumeSnapshotContents().Create(w.ctx, &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
+		Spec: snapshotv1.VolumeSnapshotContentSpec{
+			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: class.Driver, VolumeSnapshotClassName: &class.Name,
+			Source:            snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &handle},
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: w.namespace, Name: name},
+		},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	_, err = w.snapshots.SnapshotV1().VolumeSnapshots(w.namespace).Create(w.ctx, &snapshotv1.VolumeSnapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: labels},
+		Spec: snapshotv1.VolumeSnapshotSpec{
+			VolumeSnapshotClassName: &class.Name, Source: snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: ptr.To(name)},
+		},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	w.await(snapshotsResource, name, func(o *unstructured.Unstructured) bool {
+		ready, _, _ := unstructured.NestedBool(o.Object, "status", "readyToUse")
+		return ready
+	})
+}
+
+// madeByRestores names what restores have left of snapshots in the cluster.
+func (w *world) madeByRestores() []string {
 	w.t.Helper()
 	var names []string
 	snapshots, contents := w.hawserSnapshots()

@@ -26,9 +26,9 @@ type State struct {
 	observed
 }
 
-// restoring is for how long after a restore from a point has begun the point is
-// not removed.
-const restoring = time.Hour
+// restoring is for how long a point is not removed after a restore from it has
+// begun, unless that has ended: then it has taken its contents away again.
+const restoring = 24 * time.Hour
 
 // Decide says what becomes of each point, and which snapshots nothing names. It
 // reads and writes nothing. Of the points that have no policy none is touched.
@@ -191,7 +191,7 @@ func (d *decider) decide(p *Point, retained catalog.Decision) {
 	}
 }
 
-// restoredFrom says whether a restore from the point began a moment ago.
+// restoredFrom says whether a restore from the point may be under way.
 func (d *decider) restoredFrom(p *Point) bool {
 	return p.contents != nil && slices.ContainsFunc(p.contents.snapshots, func(s snapshotFact) bool {
 		return d.uses[s.handle].restored.After(d.Now.Add(-restoring))

@@ -179,7 +179,7 @@ func TestARestoreUnderWayPutsTheRemovalOff(t *testing.T) {
 	l.pass(DefaultGrace)
 	l.add(static("hawser-restore-0", "snap-1", l.now.Add(-time.Minute)))
 	l.want("decided", merge(same("expiring", points[0]), same("keep", points[1])), verdicts(l.prune(keepLast(1))))
-	l.pass(time.Hour)
+	l.pass(24 * time.Hour)
 	l.want("decided later", merge(same("remove", points[0]), same("keep", points[1])), verdicts(l.prune(keepLast(1))))
 	l.want("left", []string{"VolumeSnapshot shop/" + snapshotName(points[1], "shop/data"), "VolumeSnapshotContent hawser-restore-0", "VolumeSnapshotContent snapcontent-2", "snap-2"}, l.left())
 }
