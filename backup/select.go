@@ -220,6 +220,8 @@ func exclude(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolum
 	switch {
 	case owner != nil && owner.Kind == "Pod":
 		return catalog.SkipPodOwned, "it belongs to Pod " + owner.Name + " (generic ephemeral volume) and goes with it"
+	case claim.Labels[catalog.DrillLabel] != "":
+		return catalog.SkipDrill, "drill " + claim.Labels[catalog.DrillLabel] + " made it, and it goes with the drill (label " + catalog.DrillLabel + ")"
 	case claim.DeletionTimestamp != nil:
 		return catalog.SkipTerminating, "it is being deleted"
 	case claim.Spec.VolumeName == "":

@@ -121,6 +121,7 @@ func TestSelectSkipsWithAReason(t *testing.T) {
 		{"a claim that is bound is taken", unpaired("", "volumeName: pv", bound, ref+", "+csi), "", ""},
 		{"a volume that is reserved for the claim, without uid, is taken", unpaired("", "volumeName: pv", "phase: Pending", "claimRef: {namespace: shop, name: data}, "+csi), "", ""},
 		{"a claim of a Pod", unpaired("ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u, controller: true}]", "volumeName: pv", bound, ref+", "+csi), catalog.SkipPodOwned, "belongs to Pod p"},
+		{"a claim that a drill made", unpaired("labels: {hawser.dev/drill: 20260903-120000-web-0a1b2c3d}", "volumeName: pv", bound, ref+", "+csi), catalog.SkipDrill, "drill 20260903-120000-web-0a1b2c3d made it"},
 		{"a claim that a Pod owns and does not control is taken", unpaired("ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]", "volumeName: pv", bound, ref+", "+csi), "", ""},
 		{"a claim of a StatefulSet's policy is taken", unpaired("ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: s, uid: u, controller: true}]", "volumeName: pv", bound, ref+", "+csi), "", ""},
 		{"a claim that waits for its volume", unpaired("", "", "phase: Pending", csi), catalog.SkipUnbound, "is Pending and has no volume"},

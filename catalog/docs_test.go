@@ -24,7 +24,7 @@ func TestTheFormatIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	words := map[string]bool{}
-	for _, name := range []string{"commit.json", "bundle.json", "journal.json", "tombstone.json", "verdict.json", "v1/hawser.json"} {
+	for _, name := range []string{"commit.json", "bundle.json", "journal.json", "tombstone.json", "verdict.json", "drill.json", "v1/hawser.json"} {
 		data, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -38,9 +38,12 @@ func TestTheFormatIsDocumented(t *testing.T) {
 	}
 	for _, reason := range []catalog.SkipReason{
 		catalog.SkipPodOwned, catalog.SkipUnbound, catalog.SkipNotCSI, catalog.SkipNotCovered, catalog.SkipNotFound, catalog.SkipNotSelected,
-		catalog.SkipNotAsked, catalog.SkipNotSupported, catalog.SkipTerminating, catalog.SkipInconsistent, catalog.SkipProtectError,
+		catalog.SkipNotAsked, catalog.SkipNotSupported, catalog.SkipTerminating, catalog.SkipInconsistent, catalog.SkipProtectError, catalog.SkipDrill,
 	} {
 		words[string(reason)] = true
+	}
+	for _, outcome := range []catalog.DrillOutcome{catalog.DrillPassed, catalog.DrillFailed} {
+		words[string(outcome)] = true
 	}
 	for _, outcome := range []catalog.Outcome{catalog.Complete, catalog.Partial, catalog.Abandoned} {
 		words[string(outcome)] = true

@@ -224,6 +224,7 @@ const (
 	SkipTerminating  SkipReason = "terminating"    // being deleted
 	SkipInconsistent SkipReason = "inconsistent"   // claim and volume do not name each other
 	SkipProtectError SkipReason = "protect-failed" // the volume could not be made Retain
+	SkipDrill        SkipReason = "drill"          // made by a drill, and goes with it
 )
 
 // Skip records one exclusion.
