@@ -55,6 +55,9 @@ func (p *planner) adopt(v catalog.Volume, claim *corev1.PersistentVolumeClaim) {
 		p.refuseTwins(v, existing)
 		return
 	}
+	if volume.DeletionTimestamp != nil {
+		p.note("PersistentVolume %s is being deleted: it goes once claim %s does, and its disk stays", volume.Name, v.Claim)
+	}
 	plan := p.newVolumePlan(v, Adopt, "the claim is bound to its disk")
 	plan.VolumeName = volume.Name
 	plan.Steps = append(p.protectStep(volume), keep("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, "bound to its disk"))

@@ -187,6 +187,9 @@ func (p *planner) turnBack(interrupted *Record) {
 	}
 	p.plan.record = record
 	for _, c := range interrupted.Claims {
+		if c.Snapshot != "" {
+			record.Leftovers = append(record.Leftovers, c.Snapshot)
+		}
 		if c.From == nil {
 			p.refuseClaim(c.Claim, "it had no disk before", "finish what is under way by running the same command again")
 			continue

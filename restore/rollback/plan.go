@@ -138,11 +138,17 @@ func (p *planner) find() {
 		p.turnBack(record)
 	default:
 		p.refuse(p.kind(), p.name(), fmt.Sprintf("%s (to point %s, begun %s) is under way", record.Act, record.Point, record.Started.UTC().Format(time.RFC3339)),
-			fmt.Sprintf("run the same command again to finish it, or `hawser undo %s -n %s` to return to where it was", p.target(), p.Namespace))
+			fmt.Sprintf("`%s` finishes it, `hawser undo %s -n %s` returns to where it was", p.command(record), p.target(), p.Namespace))
 	}
 	if len(p.refusals) == 0 && p.record != nil {
 		p.checkScope()
 	}
+}
+
+// command is what finishes the act of a record.
+func (p *planner) command(record *Record) string {
+	command := map[Act]string{Rollback: "hawser rollback %s -n %s --to " + string(record.Point), Undo: "hawser undo %s -n %s", Redo: "hawser undo %s -n %s --redo"}[record.Act]
+	return fmt.Sprintf(command, p.target(), p.Namespace)
 }
 
 func (p *planner) kind() string {
@@ -171,8 +177,8 @@ func (p *planner) underWay() *Record {
 		}
 	}
 	for _, u := range p.observed.users() {
-		if u.Workload == p.Workload || p.Claim != "" && u.uses(p.Claim) {
-			record, err := recordOf(u.object)
+		record, err := recordOf(u.object)
+		if u.Workload == p.Workload || p.Claim != "" && u.uses(p.Claim) || record != nil && record.bears(p.Workload) {
 			look(u.Kind, u.Name, record, err)
 		}
 	}
@@ -188,7 +194,9 @@ func (p *planner) underWay() *Record {
 
 // checkScope refuses to go on with what is under way for other claims.
 func (p *planner) checkScope() {
-	for _, name := range p.scope(func(name string) bool { return p.record.change(name) != nil || p.observed.claim(p.Namespace, name) != nil }) {
+	for _, name := range p.scope(func(name string) bool {
+		return p.record.change(name) != nil || p.observed.claim(p.Namespace, name) != nil
+	}) {
 		if p.record.change(name) == nil {
 			p.refuseClaim(name, fmt.Sprintf("%s (begun %s) is under way without it", p.record.Act, p.record.Started.UTC().Format(time.RFC3339)), "finish that first, with the same --ordinals")
 		}
@@ -242,21 +250,22 @@ func (p *planner) knownClaims() []string {
 	return names
 }
 
-// sortedClaims sorts names so that ordinals count as numbers: shorter ones of
-// the same beginning come first.
+// sortedClaims sorts names so that ordinals count as numbers.
 func sortedClaims(names map[string]bool) []string {
 	var sorted []string
 	for name := range names {
 		sorted = append(sorted, name)
 	}
-	slices.SortFunc(sorted, func(a, b string) int {
-		pa, pb := a[:strings.LastIndexByte(a, '-')+1], b[:strings.LastIndexByte(b, '-')+1]
-		if pa == pb && len(a) != len(b) {
-			return len(a) - len(b)
-		}
-		return strings.Compare(a, b)
-	})
+	slices.SortFunc(sorted, compareClaims)
 	return sorted
+}
+
+func compareClaims(a, b string) int {
+	pa, pb := a[:strings.LastIndexByte(a, '-')+1], b[:strings.LastIndexByte(b, '-')+1]
+	if pa == pb && len(a) != len(b) {
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
 }
 
 // newID names an act: it sorts by time, and is a label's value.

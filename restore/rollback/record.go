@@ -75,6 +75,9 @@ type Record struct {
 	// of claims; nil if it was to keep them anyway.
 	Replicas int32                                                   `json:"replicas,omitempty"`
 	Policy   *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy `json:"policy,omitempty"`
+	// Leftovers are pointers to snapshots that an act which was turned back may
+	// have made: the names of VolumeSnapshots and, the same, of their contents.
+	Leftovers []string `json:"leftovers,omitempty"`
 }
 
 // Change is what becomes of one claim.
@@ -84,8 +87,10 @@ type Change struct {
 	// is on, which is set aside; nil if it has none.
 	UID  types.UID `json:"uid,omitempty"`
 	From *Disk     `json:"from,omitempty"`
-	// To is the disk that the claim gets; nil: a new one from the point's snapshot.
-	To *Disk `json:"to,omitempty"`
+	// To is the disk that the claim gets; nil: a new one, made from the VolumeSnapshot
+	// of name Snapshot, which points to the snapshot of the restore point.
+	To       *Disk  `json:"to,omitempty"`
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // Disk is a disk by its PersistentVolume.

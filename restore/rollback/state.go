@@ -17,9 +17,8 @@ const (
 	Stray     State = "stray"     // somebody else made it
 )
 
-// stateOf says how far the claim of a change has come; claim is what exists,
-// filled the name of the VolumeSnapshot that a new disk is made from.
-func stateOf(c *Change, claim *corev1.PersistentVolumeClaim, filled string) State {
+// stateOf says how far the claim of a change has come; claim is what exists.
+func stateOf(c *Change, claim *corev1.PersistentVolumeClaim) State {
 	switch {
 	case claim == nil:
 		return Missing
@@ -27,10 +26,15 @@ func stateOf(c *Change, claim *corev1.PersistentVolumeClaim, filled string) Stat
 		return Arrived
 	case claim.UID == c.UID:
 		return Untouched
-	case c.To == nil && filled != "" && claim.Spec.DataSource != nil && claim.Spec.DataSource.Kind == "VolumeSnapshot" && claim.Spec.DataSource.Name == filled:
+	case c.To == nil && isFilledFrom(claim, c.Snapshot):
 		return Arrived
 	}
 	return Stray
+}
+
+func isFilledFrom(claim *corev1.PersistentVolumeClaim, snapshot string) bool {
+	source := claim.Spec.DataSource
+	return snapshot != "" && source != nil && source.Kind == "VolumeSnapshot" && source.Name == snapshot
 }
 
 // filledBy is the name of the VolumeSnapshot that a claim is filled from when

@@ -38,7 +38,10 @@ func (p *planner) newSwap() swap {
 		change := &record.Claims[i]
 		claim := p.observed.claim(p.Namespace, change.Claim)
 		volume, pv, problem := p.contents(change)
-		state := stateOf(change, claim, filledBy(record.Point, volume))
+		if change.To == nil && change.Snapshot == "" && problem == "" {
+			change.Snapshot = filledBy(record.Point, volume)
+		}
+		state := stateOf(change, claim)
 		s.states[change.Claim] = state
 		p.plan.Claims = append(p.plan.Claims, ClaimPlan{Claim: change.Claim, State: state, Aside: change.From})
 		switch {

@@ -1,0 +1,100 @@
+package rollback
+
+import (
+	"encoding/json"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// asidePatch is the merge patch that sets the PersistentVolume of claim aside:
+// Retain, labelled with the act, and with the claim, so that it can be made
+// again. It applies to that very PersistentVolume alone.
+func asidePatch(record *Record, change *Change, claim *corev1.PersistentVolumeClaim) ([]byte, error) {
+	aside := SetAside{ID: record.ID, Act: record.Act, Point: record.Point, Time: record.Started, Claim: bare(claim)}
+	return json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"uid":         change.From.UID,
+			"labels":      map[string]any{record.Act.source(): nil, record.Act.label(): record.ID},
+			"annotations": map[string]any{SetAsideAnnotation: encode(aside)},
+		},
+		"spec": map[string]any{"persistentVolumeReclaimPolicy": corev1.PersistentVolumeReclaimRetain},
+	})
+}
+
+// backPatch takes what says that a disk was set aside off a PersistentVolume that
+// has its claim again.
+func backPatch(disk *Disk) ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"uid":         disk.UID,
+			"labels":      map[string]any{UndoLabel: nil, UndoneLabel: nil},
+			"annotations": map[string]any{SetAsideAnnotation: nil},
+		},
+	})
+}
+
+// stopPatch scales a workload to 0, makes a StatefulSet keep its claims, and
+// records what is going on, in one write; nil if that is done already. It
+// applies to the workload exactly as it was read, so that what it remembers is
+// true.
+func stopPatch(record *Record, u user) ([]byte, error) {
+	own := *record
+	own.Step, own.Replicas, own.Policy = StepStopped, u.replicas, nil
+	if !keepsClaims(u.policy) {
+		own.Policy = u.policy
+	}
+	former, err := recordOf(u.object)
+	if err != nil {
+		return nil, err
+	}
+	if former != nil { // of the same act, or of the one that this act turns back
+		own.Replicas, own.Policy = former.Replicas, former.Policy
+		if former.ID == own.ID && former.Act == own.Act && former.Step == StepStopped && u.replicas == 0 && keepsClaims(u.policy) {
+			return nil, nil
+		}
+	}
+	spec := map[string]any{"replicas": 0}
+	if !keepsClaims(u.policy) {
+		spec["persistentVolumeClaimRetentionPolicy"] = retainClaims
+	}
+	return json.Marshal(map[string]any{"metadata": annotated(u.object, encode(own)), "spec": spec})
+}
+
+var retainClaims = appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
+	WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+}
+
+// startPatch scales a workload back; nil if that is done already.
+func startPatch(u user) ([]byte, error) {
+	own, err := recordOf(u.object)
+	if err != nil || own == nil || own.Step == StepStarted {
+		return nil, err
+	}
+	own.Step = StepStarted
+	return json.Marshal(map[string]any{"metadata": annotated(u.object, encode(own)), "spec": map[string]any{"replicas": own.Replicas}})
+}
+
+// endPatch puts the retention policy of a StatefulSet back and takes the record
+// off; nil if there is none.
+func endPatch(u user) ([]byte, error) {
+	own, err := recordOf(u.object)
+	if err != nil || own == nil {
+		return nil, err
+	}
+	patch := map[string]any{"metadata": annotated(u.object, nil)}
+	if own.Policy != nil {
+		patch["spec"] = map[string]any{"persistentVolumeClaimRetentionPolicy": own.Policy}
+	}
+	return json.Marshal(patch)
+}
+
+// annotated is the metadata of a patch that writes the record of an object
+// exactly as it was read; nil removes it.
+func annotated(object metav1.Object, record any) map[string]any {
+	return map[string]any{
+		"uid": object.GetUID(), "resourceVersion": object.GetResourceVersion(),
+		"annotations": map[string]any{RecordAnnotation: record},
+	}
+}

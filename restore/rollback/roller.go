@@ -1,0 +1,98 @@
+package rollback
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore"
+)
+
+// Roller plans and carries out rollbacks, undos and redos in the cluster of a
+// Restorer, all of whose required fields are required here too.
+type Roller struct {
+	*restore.Restorer
+	// Fresh makes a restore point of the claims of a plan as they are, before
+	// anything is stopped; nil: none is made. Where it fails nothing is changed.
+	Fresh func(context.Context, *Plan) (catalog.PointID, error)
+}
+
+// Result says what was done.
+type Result struct {
+	ID        string               `json:"id"`
+	Act       Act                  `json:"act"`
+	Point     catalog.PointID      `json:"point"`
+	Fresh     catalog.PointID      `json:"fresh,omitempty"` // the point that was made of what was there before
+	Namespace string               `json:"namespace"`
+	Workloads []WorkloadPlan       `json:"workloads"`
+	Bound     []restore.BoundClaim `json:"bound"`
+	Waiting   []catalog.ClaimKey   `json:"waiting,omitempty"` // for a Pod: they are bound when one uses them
+	Aside     []Disk               `json:"aside"`             // the disks that were set aside
+	Notes     []string             `json:"notes,omitempty"`
+}
+
+// Plan looks at the cluster and plans. It writes nothing, but for an undo or
+// redo, unless SkipCheck is set, the VolumeAttachments with which the driver is
+// asked whether it still has the disks. It fails with *restore.RefusedError.
+func (r *Roller) Plan(ctx context.Context, point *catalog.RestorePoint, options Options) (*Plan, error) {
+	observed, err := r.observe(ctx, options.Act, options.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := NewPlan(point, observed, options)
+	if err != nil || options.Act == Rollback {
+		return plan, err
+	}
+	return plan, r.checkReturning(ctx, plan)
+}
+
+// checkReturning refuses to put disks back that the driver does not have any
+// more, or that are attached where this cluster cannot see it.
+func (r *Roller) checkReturning(ctx context.Context, plan *Plan) error {
+	asked := *plan.swap.point
+	asked.Bundle.Volumes = nil
+	for _, v := range plan.swap.point.Bundle.Volumes {
+		if plan.swap.states[v.Claim.Name] != Arrived {
+			asked.Bundle.Volumes = append(asked.Bundle.Volumes, v)
+		}
+	}
+	if len(asked.Bundle.Volumes) == 0 {
+		return nil
+	}
+	if r.SkipCheck {
+		plan.Notes = append(plan.Notes, "the driver was not asked whether it still has the disks")
+		return nil
+	}
+	disks, err := r.CheckDisks(ctx, &asked, plan.observed.Observed)
+	if err != nil {
+		return err
+	}
+	var refusals []restore.Refusal
+	for _, v := range asked.Bundle.Volumes {
+		refuse := func(problem, remedy string) {
+			refusals = append(refusals, restore.Refusal{Kind: "PersistentVolume", Name: v.PersistentVolume, Problem: problem, Remedy: remedy})
+		}
+		switch state := disks[restore.DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}]; state.Presence {
+		case restore.DiskGone:
+			refuse(fmt.Sprintf("its disk %s is gone: %s", v.VolumeHandle, state.Message), "use hawser rollback to a point that has its data; `hawser points` lists them")
+		case restore.DiskInUse:
+			refuse(fmt.Sprintf("its disk %s is in use elsewhere: %s", v.VolumeHandle, state.Message), "stop who has it attached, in whichever cluster that is")
+		case restore.DiskUnknown:
+			plan.Notes = append(plan.Notes, fmt.Sprintf("whether disk %s is there could not be checked: %s", v.VolumeHandle, state.Message))
+		}
+	}
+	if len(refusals) > 0 {
+		return &restore.RefusedError{Refusals: refusals}
+	}
+	return nil
+}
+
+func (r *Roller) report(kind, namespace, name, stage, message string, done bool) {
+	if r.Report != nil {
+		r.Report(restore.Event{Kind: kind, Namespace: namespace, Name: name, Stage: stage, Message: message, Done: done, At: r.Now()})
+	}
+}
+
+// retryAfter is how long to wait before what lost a race is tried again.
+const retryAfter = 500 * time.Millisecond
