@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +31,9 @@ func lead(ctx context.Context, r *Runner) {
 		return
 	}
 	for attempt := 0; attempt < 30 && ctx.Err() == nil; attempt++ {
-		if _, err := r.Run(ctx, occurrence(attempt)); err == nil {
+		request := occurrence(attempt)
+		request.Snapshot.Timeout = time.Hour // also while others have its turn
+		if _, err := r.Run(ctx, request); err == nil {
 			return
 		}
 		id := catalog.NewPointID(clusterUID, "databases", noon, attempt)
@@ -62,6 +66,9 @@ func (s *stage) byChance(random *rand.Rand, fail int, happen func(step int)) {
 			return nil
 		}
 		c := cues[random.IntN(len(cues))]
+		if late := slices.IndexFunc(cues, func(c *cue) bool { return strings.HasPrefix(c.what, "make ") }); late >= 0 {
+			c = cues[late] // see TestAContentThatIsMadeLateIsFoundByTheNextRun
+		}
 		if fail > 0 && c.actor != controllers && random.IntN(fail) == 0 {
 			c.err = errors.New("the network has a bad day")
 		}
@@ -149,4 +156,55 @@ func TestAgentsThatAllBelieveTheyLead(t *testing.T) {
 		})
 		s.last()
 	})
+}
+
+// The first agent stops before each of its writes, the second before each of
+// its own, and then the first goes on and the second after it: every order of
+// who commits, abandons and removes first.
+func TestTwoAgentsAtOneRunInEveryOrder(t *testing.T) {
+	for _, failing := range []string{"", "b"} {
+		for i, more := 0, true; more; i++ {
+			more = false
+			for j, further := 0, true; further; j++ {
+				further = false
+				name := fmt.Sprintf("the first after %d, the second after %d, failing %q", i, j, failing)
+				onStage(t, name, func(t *testing.T) {
+					s := newStage(t, pairs("shop/a", "shop/b"))
+					s.failing = failing
+					s.start("first", runOnce)
+					more = s.writes("first", i)
+					s.start("second", lead)
+					further = s.writes("second", j)
+					s.writes("first", 1000)
+					s.play(inTurn)
+					s.last()
+				})
+			}
+		}
+	}
+}
+
+// writes lets one process and the controllers act until the process has had n
+// cues to write, and says whether it has not ended by then.
+func (s *stage) writes(name string, n int) bool {
+	s.t.Helper()
+	for {
+		if s.process(name).ended {
+			return false
+		}
+		cues := slices.DeleteFunc(s.cues(), func(c *cue) bool { return c.actor != name && c.actor != controllers })
+		if len(cues) == 0 {
+			time.Sleep(time.Second)
+			continue
+		}
+		if next := cues[0]; next.actor == name && next.writes() && !strings.HasPrefix(next.what, "answer ") {
+			if n == 0 {
+				return true
+			}
+			n--
+		}
+		s.give(cues[0])
+		synctest.Wait()
+		s.checkPoints()
+	}
 }

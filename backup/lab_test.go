@@ -40,8 +40,14 @@ type lab struct {
 
 func newLab(t *testing.T, documents ...string) *lab {
 	t.Helper()
+	return newLabIn(t, new(catalogtest.Memory), documents...)
+}
+
+// newLabIn is a lab whose catalog is in bucket.
+func newLabIn(t *testing.T, bucket catalog.Bucket, documents ...string) *lab {
+	t.Helper()
 	inv := inventory(t, documents...)
-	l := &lab{bucket: &catalogtest.Faulty{Bucket: new(catalogtest.Memory)}, log: new(bytes.Buffer)}
+	l := &lab{bucket: &catalogtest.Faulty{Bucket: bucket}, log: new(bytes.Buffer)}
 	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: clusterUID}}
 	l.kubernetes, l.snapshots = fake.NewClientset(system), snapshotfake.NewSimpleClientset()
 	for i := range inv.Volumes {

@@ -104,10 +104,11 @@ func unusedSnapshots(intent catalog.Intent, volumes []catalog.Volume) []catalog.
 }
 
 // recover finishes what earlier runs left open: a closed run that was not
-// cleared up after, a run that is past its deadline or whose agent is gone. A
-// run that may be alive is left alone. What cannot be finished is logged and
-// left to the next run: it must not stand in the way of new points. recover
-// fails only if ctx ends.
+// cleared up after, a run that is past its deadline. A run that may be alive is
+// left alone, also one of another agent: that one may believe as well that it
+// leads, and both would make an end of each other's runs; see TakeOver. What
+// cannot be finished is logged and left to the next run: it must not stand in
+// the way of new points. recover fails only if ctx ends.
 func (r *Runner) recover(ctx context.Context, survey []catalog.Presence) error {
 	for _, p := range survey {
 		if !p.Journal || p.Settled {
@@ -130,21 +131,12 @@ func (r *Runner) recoverOne(ctx context.Context, p catalog.Presence, survey []ca
 	switch {
 	case p.Commit:
 		_, err = r.clearUp(ctx, intent, nil)
-	case r.orphaned(intent):
-		_, err = r.abandon(ctx, intent, survey, "its agent "+intent.Agent+" ended before the run did")
 	case r.Now().After(intent.Deadline):
 		_, err = r.abandon(ctx, intent, survey, "the run did not end by its deadline")
 	default:
 		r.log().Info("an earlier run may still be alive; left alone", "point", p.Point, "until", intent.Deadline)
 	}
 	return err
-}
-
-// orphaned says whether a run that has not ended is that of another agent. Only
-// the leader runs anything, so if this is an agent the other one is gone, or
-// will find that it is fenced.
-func (r *Runner) orphaned(intent catalog.Intent) bool {
-	return r.Agent != "" && intent.Agent != "" && intent.Agent != r.Agent
 }
 
 // closeEarlier closes the earlier attempts at the run's occurrence that are

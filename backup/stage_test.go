@@ -53,6 +53,11 @@ type cue struct {
 	reply       chan error
 }
 
+// writes says whether the actor changes something, or is to learn that it did.
+func (c *cue) writes() bool {
+	return !strings.HasPrefix(c.what, "get ") && !strings.HasPrefix(c.what, "list ")
+}
+
 const sourceClass = `
 apiVersion: snapshot.storage.k8s.io/v1
 kind: VolumeSnapshotClass
@@ -124,6 +129,9 @@ func (s *stage) bind(snapshot *snapshotv1.VolumeSnapshot) {
 	if claim == s.failing {
 		live.Status = &snapshotv1.VolumeSnapshotStatus{Error: &snapshotv1.VolumeSnapshotError{Message: ptr.To("the driver has a bad day")}}
 		s.update(live)
+		return
+	}
+	if s.act(controllers, "make the content of "+claim) != nil {
 		return
 	}
 	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: "content-of-" + snapshot.Name}}
@@ -201,6 +209,12 @@ func (s *stage) start(name string, do func(ctx context.Context, r *Runner)) {
 		s.processes[name].ended = true
 		s.history = append(s.history, name+" ends")
 	}()
+}
+
+func (s *stage) process(name string) process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *s.processes[name]
 }
 
 // kill makes that a process can do nothing any more.
@@ -286,7 +300,7 @@ func (s *stage) play(choose func(cues []*cue) *cue) {
 			continue
 		}
 		s.give(next)
-		if strings.HasPrefix(next.what, "get ") || strings.HasPrefix(next.what, "list ") || strings.HasPrefix(next.what, "answer ") {
+		if !next.writes() {
 			continue
 		}
 		synctest.Wait()
@@ -294,6 +308,40 @@ func (s *stage) play(choose func(cues []*cue) *cue) {
 		if s.t.Failed() {
 			s.t.Fatalf("it came so:\n%s", strings.Join(s.history, "\n"))
 		}
+	}
+}
+
+// holdAt gives cues in turn until nobody waits but for what begins with one of
+// holds, each "ACTOR: WHAT", and returns when the first of them waits.
+func (s *stage) holdAt(holds ...string) {
+	s.t.Helper()
+	first := func(c *cue) bool { return strings.HasPrefix(c.actor+": "+c.what, holds[0]) }
+	held := func(c *cue) bool {
+		return slices.ContainsFunc(holds, func(hold string) bool { return strings.HasPrefix(c.actor+": "+c.what, hold) })
+	}
+	for range 1000 {
+		cues := s.cues()
+		if slices.ContainsFunc(cues, first) {
+			return
+		}
+		if free := slices.DeleteFunc(cues, held); len(free) > 0 {
+			s.give(free[0])
+		} else {
+			time.Sleep(time.Second)
+		}
+	}
+	s.t.Fatalf("nobody comes to %q:\n%s", holds[0], strings.Join(s.history, "\n"))
+}
+
+// holding gives the first cue that does not begin with held.
+func holding(held string) func([]*cue) *cue {
+	return func(cues []*cue) *cue {
+		for _, c := range cues {
+			if !strings.HasPrefix(c.actor+": "+c.what, held) {
+				return c
+			}
+		}
+		return nil
 	}
 }
 

@@ -61,14 +61,16 @@ func (r *Runner) TakeOver(ctx context.Context, requestFor func(plan string) (Req
 	return taken, group.Wait()
 }
 
-// takeOver finishes one run, and says whether it was open and another agent's.
+// takeOver finishes one run, if it is another agent's. Only the leader runs
+// anything, so that one is gone, or will find that it is fenced. takeOver says
+// whether the run was open and another agent's.
 func (r *Runner) takeOver(ctx context.Context, p catalog.Presence, requestFor func(plan string) (Request, bool)) (outcome TakenOver, ours bool) {
 	intent, err := r.Catalog.Intent(ctx, p)
 	if err != nil {
 		r.log().Warn("a journal entry cannot be read", "point", p.Point, "error", err)
 		return outcome, false
 	}
-	if !r.orphaned(intent) {
+	if intent.Agent == "" || intent.Agent == r.Agent {
 		return outcome, false
 	}
 	request, known := requestFor(intent.Plan)
