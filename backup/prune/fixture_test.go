@@ -409,3 +409,7 @@ func (l *lab) left() []string {
 	slices.Sort(left)
 	return left
 }
+
+func deletion(namespace, name string) clienttesting.DeleteAction {
+	return clienttesting.NewDeleteAction(snapshotsResource, namespace, name)
+}
