@@ -202,4 +202,11 @@ func container(s string) error {
 	return nil
 }
 
+func image(s string) error {
+	if s == "" || strings.ContainsFunc(s, unicode.IsSpace) {
+		return fmt.Errorf("%q is not the name of an image, such as redis:7.0", s)
+	}
+	return nil
+}
+
 func anything(string) error { return nil }

@@ -59,6 +59,10 @@ func (r *fileReader) planSchema(p *Plan) schema {
 		{"retain.monthly", "of how many months", r.countInto(&p.Retain.Monthly)},
 		{"retain.yearly", "of how many years", r.countInto(&p.Retain.Yearly)},
 		{"retain.within", "keep all that are less older than the newest", scalarInto(r, duration, period, &p.Retain.Within)},
+		{"drill.schedule", "when to bring the newest point back for practice; only by hand if left out", scalarInto(r, text, keeping(fieldByField(r.rules.Schedule)), &p.Drill.Schedule)},
+		{"drill.image", "of the Pods that check the volumes; one with a shell if left out", scalarInto(r, text, keeping(image), &p.Drill.Image)},
+		{"drill.command", "command that checks the volume at /data, as a list of strings; it is read if left out", r.stringsInto(wantCommand, anything, &p.Drill.Command)},
+		{"drill.timeout", "of the whole drill; 30m if left out", scalarInto(r, duration, timeout, &p.Drill.Timeout)},
 	}
 }
 
@@ -76,6 +80,9 @@ func (r *fileReader) checkPlan(at string, line int, node *yaml.Node, p *Plan) {
 				r.fail(r.lines[at+".select."+key], at+".select."+key, "select.optIn takes only what is labelled hawser.dev/plan=%s; leave out one or the other", p.Name)
 			}
 		}
+	}
+	if len(p.Drill.Command) > 0 && !has(node, "drill", "image") {
+		r.fail(r.lines[at+".drill.command"], at+".drill.image", "missing; say which image has the command")
 	}
 	if line, given := r.lines[at+".retain"]; given && p.Retain == (Retain{}) && !r.failed(at+".retain") {
 		r.fail(line, at+".retain", "keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all")

@@ -24,6 +24,7 @@ type Plan struct {
 	Include     Include       `json:"include"`
 	Hooks       []Hook        `json:"hooks,omitempty"`
 	Retain      Retain        `json:"retain,omitzero"`
+	Drill       Drill         `json:"drill,omitzero"`
 }
 
 // Select says which claims a plan takes: those that meet all of it. What is
@@ -73,6 +74,15 @@ type HookSelect struct {
 	Labels string `json:"labels"` // a label selector that can be parsed; never empty
 }
 
+// Drill says when the plan's newest point is brought back for practice, and how
+// each volume is then checked.
+type Drill struct {
+	Schedule string        `json:"schedule,omitempty"` // as that of the plan, in its time zone; "" if by hand only
+	Image    string        `json:"image,omitempty"`    // of the Pods that check; never empty with a Command
+	Command  []string      `json:"command,omitempty"`  // empty: the volumes are read
+	Timeout  time.Duration `json:"-"`                  // of all of it; 0 for the default
+}
+
 // MarshalJSON writes the plan under the names of the file.
 func (p Plan) MarshalJSON() ([]byte, error) {
 	type fields Plan
@@ -95,6 +105,15 @@ func (r Retain) MarshalJSON() ([]byte, error) {
 		fields
 		Within string `json:"within,omitempty"`
 	}{fields(r), durationText(r.Within)})
+}
+
+// MarshalJSON writes the drill under the names of the file.
+func (d Drill) MarshalJSON() ([]byte, error) {
+	type fields Drill
+	return json.Marshal(struct {
+		fields
+		Timeout string `json:"timeout,omitempty"`
+	}{fields(d), durationText(d.Timeout)})
 }
 
 // MarshalJSON writes the snapshot settings under the names of the file.

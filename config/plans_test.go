@@ -49,6 +49,7 @@ plans:
   protect: audit
   include: {configMaps: false, secrets: true}
   retain: {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: 6, within: 2w}
+  drill: {schedule: "@weekly", image: "redis:7.0", command: [redis-check-rdb, /data/dump.rdb], timeout: 1h}
 - name: labelled
   catchUp: 0s
   select: {optIn: true}
@@ -105,6 +106,7 @@ func TestWhenAPlanRunsAndWhatItKeeps(t *testing.T) {
 			Select: Select{Namespaces: []string{"shop"}}, Snapshot: defaultSnapshot, Protect: "audit",
 			Include: Include{Secrets: true},
 			Retain:  Retain{Last: 1, Hourly: 2, Daily: 3, Weekly: 4, Monthly: 5, Yearly: 6, Within: 14 * 24 * time.Hour},
+			Drill:   Drill{Schedule: "@weekly", Image: "redis:7.0", Command: []string{"redis-check-rdb", "/data/dump.rdb"}, Timeout: time.Hour},
 		},
 		labelled,
 	}
@@ -350,6 +352,11 @@ func TestErrorsOfOneKeyOfAPlan(t *testing.T) {
 		{"within months", "retain: {within: 2 months}", `retain.within: "2 months" is not a duration; write it as 90m, 12h, 30d or 2w`},
 		{"a policy that keeps nothing", "retain: {last: 0, daily: 0}", "retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all"},
 		{"a policy that says nothing", "retain: {}", "retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all"},
+		{"a drill that never is", `drill: {schedule: "every week"}`, `drill.schedule: "every week": want five fields (minute, hour, day of the month, month, day of the week), found 2`},
+		{"a check without an image", "drill: {command: [sync]}", "drill.image: missing; say which image has the command"},
+		{"a check in a line", "drill: {image: a, command: sync}", `drill.command: want a command as a list of strings, such as ["sh", "-c", "sync"], found a string`},
+		{"an image with a space", `drill: {image: "redis 7"}`, `drill.image: "redis 7" is not the name of an image, such as redis:7.0`},
+		{"no time for a drill", "drill: {timeout: 0s}", `drill.timeout: "0s": want more than 0`},
 		{"a policy of which nothing is left", "retain: {last: , within: ~}", "retain: keeps no point at all; say how many to keep, such as {last: 3, daily: 7}, or leave it out to keep all"},
 	}
 	for _, test := range tests {

@@ -3,8 +3,8 @@ package config
 import "strings"
 
 // closest returns the known name that was probably meant by name: one that
-// differs in case or by up to two letters, less than half of them, or one that
-// lies deeper. It returns "" if there is none.
+// differs in case or by a letter, one that lies deeper, or one that differs by two
+// letters, less than half of them. It returns "" if there is none.
 func closest(name string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
@@ -12,7 +12,7 @@ func closest(name string, known []string) string {
 			best, least = k, d
 		}
 	}
-	if best != "" {
+	if least < 2 {
 		return best
 	}
 	for _, k := range known {
@@ -20,7 +20,7 @@ func closest(name string, known []string) string {
 			return k
 		}
 	}
-	return ""
+	return best
 }
 
 // distance counts the letters to insert, delete or replace to turn a into b
