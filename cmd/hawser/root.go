@@ -37,6 +37,8 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 		newPointsCommand(a),
 		newShowCommand(a),
 		newRestoreCommand(a),
+		newRollbackCommand(a),
+		newUndoCommand(a),
 		newPruneCommand(a),
 		newConfigCommand(a),
 		newVersionCommand(a),
