@@ -199,6 +199,10 @@ func TestTamperingShowsInTheChain(t *testing.T) {
 			forge(t, s, 1)
 			s.prune(t, id(1))
 		}, []string{after(2, 1, "its commit is gone, and the tombstone is of another one")}},
+		{"a point is forged, then pruned, and so is the next", func(t *testing.T, s store) {
+			forge(t, s, 1)
+			s.prune(t, id(1), id(2))
+		}, []string{after(2, 1, "its commit is gone, and the tombstone is of another one")}},
 		{"a point is forged once it is buried", func(t *testing.T, s store) {
 			s.bury(t, id(3))
 			forge(t, s, 3)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -188,9 +189,8 @@ func actors(t *testing.T, s store, order func() bool, first, second func(ctx con
 	type who struct{}
 	var wants [2]chan chan struct{}
 	var ended [2]chan error
-	for i, do := range []func(context.Context) error{first, second} {
+	for i := range wants {
 		wants[i], ended[i] = make(chan chan struct{}), make(chan error, 1)
-		go func() { ended[i] <- do(context.WithValue(t.Context(), who{}, i)) }()
 	}
 	s.Before = func(ctx context.Context, _ catalogtest.Call) error {
 		turn := make(chan struct{})
@@ -199,6 +199,9 @@ func actors(t *testing.T, s store, order func() bool, first, second func(ctx con
 		return nil
 	}
 	defer func() { s.Before = nil }()
+	for i, do := range []func(context.Context) error{first, second} {
+		go func() { ended[i] <- do(context.WithValue(t.Context(), who{}, i)) }()
+	}
 	waiting, running := [2]chan struct{}{}, [2]bool{true, true}
 	for running[0] || running[1] {
 		for i := range running {
@@ -247,40 +250,76 @@ func orders(run func(order func() bool)) (n int) {
 }
 
 func TestAPointIsRemovedOrKeptNeverBothInWhateverOrder(t *testing.T) {
+	before, id := threePoints(t)
+	kept := before.dump(t)
+	before.bury(t, id)
+	buried := before.dump(t)
+	removed := maps.Clone(buried)
+	maps.DeleteFunc(removed, func(key, _ string) bool {
+		return strings.Contains(key, string(id)) && key != tombstoneKey(clusterA, id)
+	})
+
 	ends := map[string]int{}
 	n := orders(func(order func() bool) {
-		s, id := threePoints(t)
-		s.bury(t, id)
+		s := before.over(t, buried)
 		errs := actors(t, s, order,
 			func(ctx context.Context) error { return remove.do(ctx, s, id) },
 			func(ctx context.Context) error { return exhume.do(ctx, s, id) })
-		wantSound(t, s)
-		p := s.find(t, id)
-		switch removed, kept := errs[0] == nil, errs[1] == nil; {
-		case removed && kept:
-			t.Errorf("both succeeded: %+v", p)
-		case removed && (p.Commit || p.Bundle || p.Journal || !p.Tombstone):
-			t.Errorf("removed, and there is %+v", p)
-		case kept && (!p.Commit || p.Tombstone):
-			t.Errorf("kept, and there is %+v", p)
-		case !removed && !kept:
-			t.Errorf("neither succeeded: %v", errs)
+		end, want := "both succeeded", map[string]string(nil)
+		switch {
+		case errs[0] == nil && errs[1] != nil:
+			end, want = "removed", removed
+		case errs[0] != nil && errs[1] == nil:
+			end, want = "kept", kept
+		case errs[0] != nil:
+			end = fmt.Sprintf("neither succeeded: %v", errs)
 		}
-		ends[fmt.Sprintf("removed: %t, kept: %t", errs[0] == nil, errs[1] == nil)]++
+		if !maps.Equal(want, s.dump(t)) {
+			t.Errorf("%s, and there is %v", end, s.keys(t, ""))
+		}
+		ends[end]++
 	})
 	t.Logf("%d orders: %v", n, ends)
-	if n < 500 || len(ends) < 2 {
-		t.Errorf("%d orders, %v", n, ends)
+	if n < 1000 || ends["removed"] == 0 || ends["kept"] == 0 {
+		t.Errorf("%d orders, %v: too few to show anything", n, ends)
 	}
 }
 
-func TestTwoRemovalsOfOnePointDoNoHarm(t *testing.T) {
-	n := orders(func(order func() bool) {
-		s, id := threePoints(t)
-		s.bury(t, id)
-		if _, err := s.BeginRemoval(t.Context(), presenceOf(id), graceEnd); err != nil {
+// dump returns all objects of a store.
+func (s store) dump(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, key := range s.keys(t, "") {
+		all[key] = string(s.object(t, key))
+	}
+	return all
+}
+
+// over returns the same catalog over a new store with the given objects.
+func (s store) over(t *testing.T, objects map[string]string) store {
+	t.Helper()
+	bucket := &catalogtest.Faulty{Bucket: new(catalogtest.Memory)}
+	for key, data := range objects {
+		if err := bucket.Create(t.Context(), key, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	cat, err := catalog.Open(t.Context(), bucket, catalog.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store{Catalog: cat, Faulty: bucket}
+}
+
+func TestTwoRemovalsOfOnePointDoNoHarm(t *testing.T) {
+	before, id := threePoints(t)
+	before.bury(t, id)
+	if _, err := before.BeginRemoval(t.Context(), presenceOf(id), graceEnd); err != nil {
+		t.Fatal(err)
+	}
+	begun := before.dump(t)
+	n := orders(func(order func() bool) {
+		s := before.over(t, begun)
 		// From the settled entry on, which is where they can be in each other's way.
 		started := func(ctx context.Context) error { return remove.do(ctx, s, id) }
 		taken := 0

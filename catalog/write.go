@@ -151,7 +151,7 @@ func (c *Catalog) previous(ctx context.Context, commit Commit, survey []Presence
 	attempt := -1
 	for _, p := range slices.Backward(survey) {
 		at := p.Point.Scheduled()
-		if !p.Commit || p.Point == commit.Point || at.After(commit.Scheduled) || p.Point.Plan() != commit.Plan || p.ClusterUID != commit.Cluster.UID {
+		if !p.Commit || at.After(commit.Scheduled) || p.Point.Plan() != commit.Plan || p.ClusterUID != commit.Cluster.UID {
 			continue
 		}
 		if newest != nil && at.Before(scheduled) {
