@@ -10,64 +10,31 @@ import (
 	"hawser.dev/hawser/e2e/chart"
 )
 
-// grants are the rights of a ServiceAccount of the chart, each with the
-// namespace it is for ("" is all) and, in brackets, the names of objects that
-// it is limited to.
-func grants(t *testing.T, documents []chart.Document, account string) []string {
+// granted are the rights of a ServiceAccount in words.
+func granted(t *testing.T, documents []chart.Document, account string) []string {
 	t.Helper()
-	rules := map[string][]rbacv1.PolicyRule{}
-	for _, role := range ofKind[rbacv1.ClusterRole](t, documents, "ClusterRole") {
-		rules["ClusterRole "+role.Name] = role.Rules
-	}
-	for _, role := range ofKind[rbacv1.Role](t, documents, "Role") {
-		rules["Role "+role.Name] = role.Rules
-	}
 	var all []string
-	add := func(namespace string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
-		if !slices.Contains(subjects, rbacv1.Subject{Kind: "ServiceAccount", Name: account, Namespace: chart.Namespace}) {
-			return
-		}
-		held, ok := rules[ref.Kind+" "+ref.Name]
-		if !ok {
-			t.Fatalf("%s is bound to %s %s, which is not there", account, ref.Kind, ref.Name)
-		}
-		for _, rule := range held {
-			for _, resource := range rule.Resources {
-				for _, verb := range rule.Verbs {
-					g := namespace + ": " + verb + " " + resource
-					if len(rule.ResourceNames) > 0 {
-						g += " " + strings.Join(rule.ResourceNames, ",")
-					}
-					all = append(all, strings.TrimPrefix(g, ": "))
-				}
-			}
-		}
+	for _, g := range grants(t, documents, account) {
+		all = append(all, g.String())
 	}
-	for _, b := range ofKind[rbacv1.ClusterRoleBinding](t, documents, "ClusterRoleBinding") {
-		add("", b.RoleRef, b.Subjects)
-	}
-	for _, b := range ofKind[rbacv1.RoleBinding](t, documents, "RoleBinding") {
-		add(b.Namespace, b.RoleRef, b.Subjects)
-	}
-	slices.Sort(all)
 	return all
 }
 
 // The three ServiceAccounts hold no more than they are asked to.
 func TestWhoHoldsWhat(t *testing.T) {
 	plain := render(t, "minimal", "")
-	if held := grants(t, plain, "hawser-restore"); len(held) != 0 {
+	if held := granted(t, plain, "hawser-restore"); len(held) != 0 {
 		t.Errorf("without restore.bind, hawser-restore may %q", held)
 	}
 	bound := render(t, "minimal", "restore: {bind: true}")
-	if held := grants(t, bound, "hawser-restore"); !slices.Contains(held, "create statefulsets") || !slices.Contains(held, "create persistentvolumes") {
+	if held := granted(t, bound, "hawser-restore"); !slices.Contains(held, "create statefulsets") || !slices.Contains(held, "create persistentvolumes") {
 		t.Errorf("with restore.bind, hawser-restore may no more than %q", held)
 	}
-	if got, want := grants(t, bound, "hawser-backup"), grants(t, plain, "hawser-backup"); !slices.Equal(got, want) {
+	if got, want := granted(t, bound, "hawser-backup"), granted(t, plain, "hawser-backup"); !slices.Equal(got, want) {
 		t.Errorf("with restore.bind, hawser-backup may %q, before %q", got, want)
 	}
 	for _, account := range []string{"hawser-backup", "hawser-prune"} {
-		for _, held := range grants(t, plain, account) {
+		for _, held := range granted(t, plain, account) {
 			for _, never := range []string{"secrets", "pods/exec", "create statefulsets", "create persistentvolume", "delete persistentvolume", "create pods"} {
 				if strings.Contains(held, never) {
 					t.Errorf("%s may %s", account, held)
@@ -77,28 +44,28 @@ func TestWhoHoldsWhat(t *testing.T) {
 	}
 
 	secrets := render(t, "minimal", "includeSecrets: true")
-	if got := matching(grants(t, secrets, "hawser-backup"), "secrets"); !slices.Equal(got, []string{"list secrets"}) {
+	if got := matching(granted(t, secrets, "hawser-backup"), "secrets"); !slices.Equal(got, []string{"list secrets"}) {
 		t.Errorf("with includeSecrets, hawser-backup may %q", got)
 	}
-	if got := matching(grants(t, render(t, "minimal", "{includeSecrets: true, restore: {bind: true}}"), "hawser-restore"), "secrets"); !slices.Equal(got, []string{"create secrets", "list secrets"}) {
+	if got := matching(granted(t, render(t, "minimal", "{includeSecrets: true, restore: {bind: true}}"), "hawser-restore"), "secrets"); !slices.Equal(got, []string{"create secrets", "list secrets"}) {
 		t.Errorf("with includeSecrets and restore.bind, hawser-restore may %q", got)
 	}
 	hooks := render(t, "minimal", "hooks: {namespaces: [shop]}")
-	if got := matching(grants(t, hooks, "hawser-backup"), "pods/exec"); !slices.Equal(got, []string{"shop: create pods/exec", "shop: get pods/exec"}) {
+	if got := matching(granted(t, hooks, "hawser-backup"), "pods/exec"); !slices.Equal(got, []string{"shop: create pods/exec", "shop: get pods/exec"}) {
 		t.Errorf("with hooks in namespace shop, hawser-backup may %q", got)
 	}
-	pruning := grants(t, plain, "hawser-prune")
+	pruning := granted(t, plain, "hawser-prune")
 	if !slices.Contains(pruning, "delete volumesnapshotcontents") {
 		t.Errorf("hawser-prune may no more than %q", pruning)
 	}
-	backup := grants(t, plain, "hawser-backup")
+	backup := granted(t, plain, "hawser-backup")
 	for by, more := range map[string][]string{"nobody": nil, "agent": pruning} {
 		documents := render(t, "minimal", "prune: {by: "+by+"}")
-		if held := grants(t, documents, "hawser-prune"); len(held) != 0 {
+		if held := granted(t, documents, "hawser-prune"); len(held) != 0 {
 			t.Errorf("with prune.by %s, hawser-prune may %q", by, held)
 		}
 		want := slices.Sorted(slices.Values(slices.Concat(backup, more)))
-		if held := grants(t, documents, "hawser-backup"); !slices.Equal(held, want) {
+		if held := granted(t, documents, "hawser-backup"); !slices.Equal(held, want) {
 			t.Errorf("with prune.by %s, hawser-backup may %q, want %q", by, held, want)
 		}
 	}

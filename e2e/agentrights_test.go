@@ -1,0 +1,189 @@
+package e2e_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/e2e/chart"
+	"hawser.dev/hawser/e2e/cluster"
+)
+
+// grant is a right that a ServiceAccount of the chart holds.
+type grant struct {
+	right
+	namespace string   // "" is all
+	names     []string // none is all
+}
+
+func (g grant) String() string {
+	s := g.right.String()
+	if g.namespace != "" {
+		s = g.namespace + ": " + s
+	}
+	if len(g.names) > 0 {
+		s += " " + strings.Join(g.names, ",")
+	}
+	return s
+}
+
+// allows says whether the grant is for a request.
+func (g grant) allows(r cluster.Request) bool {
+	resource := r.Resource
+	if r.Subresource != "" {
+		resource += "/" + r.Subresource
+	}
+	return g.verb == r.Verb && g.resource == resource && (g.namespace == "" || g.namespace == r.Namespace) &&
+		(len(g.names) == 0 || slices.Contains(g.names, r.Name))
+}
+
+// grants are what a ServiceAccount of the chart may do, sorted.
+func grants(t *testing.T, documents []chart.Document, account string) []grant {
+	t.Helper()
+	rules := map[string][]rbacv1.PolicyRule{}
+	for _, role := range ofKind[rbacv1.ClusterRole](t, documents, "ClusterRole") {
+		rules["ClusterRole "+role.Name] = role.Rules
+	}
+	for _, role := range ofKind[rbacv1.Role](t, documents, "Role") {
+		rules["Role "+role.Name] = role.Rules
+	}
+	var all []grant
+	add := func(namespace string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+		if !slices.Contains(subjects, rbacv1.Subject{Kind: "ServiceAccount", Name: account, Namespace: chart.Namespace}) {
+			return
+		}
+		held, ok := rules[ref.Kind+" "+ref.Name]
+		if !ok {
+			t.Fatalf("%s is bound to %s %s, which is not there", account, ref.Kind, ref.Name)
+		}
+		for _, rule := range held {
+			for _, r := range rightsOf(rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{rule}}) {
+				all = append(all, grant{right: r, namespace: namespace, names: rule.ResourceNames})
+			}
+		}
+	}
+	for _, b := range ofKind[rbacv1.ClusterRoleBinding](t, documents, "ClusterRoleBinding") {
+		add("", b.RoleRef, b.Subjects)
+	}
+	for _, b := range ofKind[rbacv1.RoleBinding](t, documents, "RoleBinding") {
+		add(b.Namespace, b.RoleRef, b.Subjects)
+	}
+	slices.SortFunc(all, func(a, b grant) int { return strings.Compare(a.String(), b.String()) })
+	return all
+}
+
+// account gives this world the token of a ServiceAccount, as a Pod has it.
+func (w *world) account(name string) *world {
+	w.t.Helper()
+	token, err := w.client.CoreV1().ServiceAccounts(chart.Namespace).CreateToken(w.ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	w.must(err)
+	admin := w.lab.RESTConfig("")
+	file := filepath.Join(w.t.TempDir(), name+".kubeconfig")
+	w.must(clientcmd.WriteToFile(api.Config{
+		Clusters:       map[string]*api.Cluster{"c": {Server: admin.Host, CertificateAuthorityData: admin.CAData}},
+		AuthInfos:      map[string]*api.AuthInfo{"u": {Token: token.Status.Token}},
+		Contexts:       map[string]*api.Context{"x": {Cluster: "c", AuthInfo: "u"}},
+		CurrentContext: "x",
+	}, file))
+	other := *w
+	other.env = append(slices.Clone(w.env), "KUBECONFIG="+file)
+	return &other
+}
+
+// agentRare are the rights that this test's agents can do without, and where
+// they are needed.
+var agentRare = map[string]string{
+	"list volumesnapshots":             "with API servers that do not stream lists",
+	"list volumesnapshotcontents":      "with API servers that do not stream lists",
+	"hawser: list leases hawser-agent": "with API servers that do not stream lists",
+	"delete volumesnapshotcontents":    "to remove what a failed run made, when its VolumeSnapshot is gone already",
+}
+
+// Two agents with nothing but the ServiceAccount of the chart run a plan, fail,
+// report, and take over. They are refused nothing, and all that they may do they
+// have done.
+func TestTheAgentUsesTheRightsThatItHoldsAndNoOthers(t *testing.T) {
+	w := ownWorld(t, cluster.Options{Name: "rights", Audit: true})
+	documents, err := chart.ReadManifest("hawser.yaml")
+	w.must(err)
+	w.must(w.lab.Apply(w.ctx, chart.Join(documents)))
+	held := grants(t, documents, "hawser-backup")
+	handles := w.deployRedis(2, "disks-delete")
+	w.faults.Fail("CreateSnapshot", 0, codes.Internal, handles[redisClaim(1)])
+
+	home := *w.account("hawser-backup")
+	home.namespace = chart.Namespace // of the Lease
+	plans, wrong := w.everyMinute("minutely"), "plans: nonsense\n"
+	file := w.configure(filepath.Join(t.TempDir(), "config.yaml"), plans)
+	one := home.startAgent("one", file)
+	home.holder("one")
+	two := home.startAgent("two", file)
+	w.eventually("a partial point", 2*time.Minute, func() bool {
+		return slices.ContainsFunc(w.commits("minutely"), func(c catalog.Commit) bool { return c.Outcome == catalog.Partial })
+	})
+	w.eventually("an Event of the claim that failed", patience, func() bool { return w.event("SnapshotFailed") != nil })
+
+	// The same Event twice is one that is patched.
+	refused := func(times int) func() bool {
+		return func() bool { return strings.Count(one.logged(), "the new configuration is refused") == times }
+	}
+	w.configure(file, wrong)
+	w.eventually("the configuration is refused", patience, refused(1))
+	w.configure(file, plans+"  paused: true\n")
+	w.eventually("a right one is taken", patience, func() bool { return strings.Contains(one.logged(), "the configuration is read anew") })
+	w.configure(file, wrong)
+	w.eventually("the configuration is refused again", patience, refused(2))
+	w.eventually("the Event is counted", patience, func() bool { e := home.event("ConfigurationRefused"); return e != nil && e.Count == 2 })
+
+	one.kill()
+	home.holder("two")
+	two.stop()
+	home.holder("")
+
+	user := "system:serviceaccount:" + chart.Namespace + ":hawser-backup"
+	requests, err := w.lab.Requests(w.ctx)
+	w.must(err)
+	used := map[string]bool{}
+	for _, r := range requests {
+		if r.User != user {
+			continue
+		}
+		if r.Code == 403 {
+			t.Errorf("the chart lacks the right for: %s %s %s/%s (%s)", r.Verb, r.Resource, r.Namespace, r.Name, r.URI)
+		}
+		for _, g := range held {
+			if g.allows(r) {
+				used[g.String()] = true
+			}
+		}
+	}
+	for _, g := range held {
+		if why := agentRare[g.String()]; !used[g.String()] && why == "" {
+			t.Errorf("the right to %s was not used", g)
+		}
+	}
+}
+
+// event is one with this reason in the world's namespace.
+func (w *world) event(reason string) *corev1.Event {
+	w.t.Helper()
+	list, err := w.client.CoreV1().Events(w.namespace).List(w.ctx, metav1.ListOptions{})
+	w.must(err)
+	for _, e := range list.Items {
+		if e.Reason == reason {
+			return &e
+		}
+	}
+	return nil
+}
