@@ -112,9 +112,8 @@ func byName[T any](list []Listed[T]) map[types.NamespacedName]unstructured.Unstr
 // was taken, and no list of names leaves it out. One that was named need not
 // use any, if the labels cover it.
 func (s *selector) wantsWorkload(w *workload, uses bool) bool {
-	optedIn := s.sel.OptIn != "" && (w.labels[PlanLabel] == s.sel.OptIn || s.namespaceOptedIn(w.namespace))
 	switch {
-	case optedIn || s.sel.OptInOnly:
+	case s.optedInUsers.Has(w) || s.sel.OptInOnly:
 		return uses
 	case !s.inNamespaces(w.namespace):
 		return false

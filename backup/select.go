@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -83,10 +84,11 @@ type selector struct {
 	out     Selected
 
 	namespaceLabels map[string]map[string]string
+	optedInUsers    sets.Set[*workload] // they use a claim that opted in
 }
 
 func newSelector(inv *Inventory, u usage, sel Selection, include Include) *selector {
-	s := &selector{inv: inv, sel: sel, include: include, usage: u, namespaceLabels: map[string]map[string]string{}}
+	s := &selector{inv: inv, sel: sel, include: include, usage: u, namespaceLabels: map[string]map[string]string{}, optedInUsers: sets.New[*workload]()}
 	for i := range inv.Namespaces {
 		s.namespaceLabels[inv.Namespaces[i].Object.Name] = inv.Namespaces[i].Object.Labels
 	}
@@ -166,6 +168,16 @@ func (s *selector) optedIn(claim *corev1.PersistentVolumeClaim, users []use) boo
 		slices.ContainsFunc(users, func(u use) bool { return u.workload.labels[PlanLabel] == s.sel.OptIn })
 }
 
+// noteOptIn notes who uses a claim that opted in: they come with it, wherever
+// they are.
+func (s *selector) noteOptIn(claim *corev1.PersistentVolumeClaim) {
+	if users := s.usage.users[keyOf(claim)]; s.optedIn(claim, users) {
+		for _, u := range users {
+			s.optedInUsers.Insert(u.workload)
+		}
+	}
+}
+
 func (s *selector) namespaceOptedIn(namespace string) bool {
 	return s.sel.OptIn != "" && s.namespaceLabels[namespace][PlanLabel] == s.sel.OptIn
 }
@@ -188,6 +200,7 @@ func (s *selector) takeVolumes() {
 			s.skip("PersistentVolumeClaim", claim.Namespace, claim.Name, reason, "%s", message)
 			continue
 		}
+		s.noteOptIn(claim)
 		s.out.Volumes = append(s.out.Volumes, record(claim, volume, s.owner(claim)))
 		s.out.Persistent[volume.Name] = *volume
 	}
