@@ -111,10 +111,7 @@ func (a *Agent) SetPlans(plans []Plan) {
 	a.plans = plans
 	a.mu.Unlock()
 	a.Observer.InForce(plans)
-	select {
-	case a.changed <- struct{}{}:
-	default: // it is still to be noticed
-	}
+	signal(a.changed)
 }
 
 func (a *Agent) currentPlans() []Plan {

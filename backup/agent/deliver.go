@@ -32,6 +32,8 @@ type post struct {
 	log                *slog.Logger
 	queue              chan Message
 	delivered, dropped atomic.Uint64
+	gone               chan struct{} // closed when the webhook is no longer one
+	started            bool          // guarded by Notifier.mu
 }
 
 func newPost(hook Webhook, client *http.Client, log *slog.Logger) *post {
@@ -41,7 +43,7 @@ func newPost(hook Webhook, client *http.Client, log *slog.Logger) *post {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &post{hook: hook, client: &stay, log: log.With("webhook", publicPart(hook.URL)), queue: make(chan Message, postQueue)}
+	return &post{hook: hook, client: &stay, log: log.With("webhook", publicPart(hook.URL)), queue: make(chan Message, postQueue), gone: make(chan struct{})}
 }
 
 // publicPart is what of a webhook's URL is no secret.
@@ -70,8 +72,18 @@ func (p *post) enqueue(m Message) {
 	}
 }
 
-// run delivers until ctx ends, and then makes one last try at what is left.
+// run delivers until ctx ends or the webhook is gone, and then makes one last try
+// at what is left.
 func (p *post) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	for ctx.Err() == nil {
 		select {
 		case m := <-p.queue:
@@ -79,8 +91,8 @@ func (p *post) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTryTime)
-	defer cancel()
+	last, end := context.WithTimeout(context.WithoutCancel(ctx), lastTryTime)
+	defer end()
 	for {
 		select {
 		case m := <-p.queue:

@@ -20,6 +20,10 @@ type Webhook struct {
 	On     []Occasion
 }
 
+func (h Webhook) equal(other Webhook) bool {
+	return h.URL == other.URL && h.Format == other.Format && slices.Equal(h.On, other.On)
+}
+
 // Told is what the webhooks were told last of a plan, so that each change is
 // told once.
 type Told struct {
@@ -43,12 +47,14 @@ type NotifierOptions struct {
 type Notifier struct {
 	Blind
 	options NotifierOptions
-	posts   []*post
-	changed chan struct{} // of capacity 1
+	changed chan struct{} // there is other to Told; of capacity 1
+	others  chan struct{} // there are other webhooks; of capacity 1
 
-	mu    sync.Mutex
-	plans map[string]Plan // in force; nil before the first InForce
-	told  map[string]Told
+	mu      sync.Mutex
+	posts   []*post
+	retired []*post         // to webhooks that are gone; they still count
+	plans   map[string]Plan // in force; nil before the first InForce
+	told    map[string]Told
 }
 
 // NewNotifier makes a Notifier that has told nothing yet.
@@ -56,22 +62,49 @@ func NewNotifier(options NotifierOptions) *Notifier {
 	if options.Client == nil {
 		options.Client = &http.Client{Timeout: postTimeout}
 	}
-	n := &Notifier{options: options, told: map[string]Told{}, changed: make(chan struct{}, 1)}
-	for _, hook := range options.Webhooks {
-		n.posts = append(n.posts, newPost(hook, options.Client, options.Log))
-	}
+	n := &Notifier{options: options, told: map[string]Told{}, changed: make(chan struct{}, 1), others: make(chan struct{}, 1)}
+	n.SetWebhooks(options.Webhooks)
 	return n
+}
+
+// SetWebhooks makes these the webhooks from now on. One that stays keeps what
+// waits for it; one that goes is told once more what waits. It may be called at
+// any time.
+func (n *Notifier) SetWebhooks(hooks []Webhook) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.posts
+	n.posts = nil
+	for _, hook := range hooks {
+		same := slices.IndexFunc(before, func(p *post) bool { return p.hook.equal(hook) })
+		if same < 0 {
+			n.posts = append(n.posts, newPost(hook, n.options.Client, n.options.Log))
+			continue
+		}
+		n.posts = append(n.posts, before[same])
+		before = slices.Delete(before, same, same+1)
+	}
+	for _, p := range before {
+		close(p.gone)
+	}
+	n.retired = append(n.retired, before...)
+	signal(n.others)
 }
 
 // Run delivers what there is to tell. It returns when ctx has ended and a last
 // try was made at what was still to be told.
 func (n *Notifier) Run(ctx context.Context) {
 	var group sync.WaitGroup
-	for _, p := range n.posts {
-		group.Go(func() { p.run(ctx) })
+	start := func() {
+		for _, p := range n.starting() {
+			group.Go(func() { p.run(ctx) })
+		}
 	}
+	start()
 	for ctx.Err() == nil {
 		select {
+		case <-n.others:
+			start()
 		case <-n.changed:
 			n.reportChange()
 		case <-ctx.Done():
@@ -83,6 +116,20 @@ func (n *Notifier) Run(ctx context.Context) {
 		n.reportChange()
 	default:
 	}
+}
+
+// starting returns the posts that do not run yet.
+func (n *Notifier) starting() []*post {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var idle []*post
+	for _, p := range n.posts {
+		if !p.started {
+			p.started = true
+			idle = append(idle, p)
+		}
+	}
+	return idle
 }
 
 func (n *Notifier) reportChange() {
@@ -111,7 +158,9 @@ func (n *Notifier) Told() map[string]Told {
 // Counts says how many messages were delivered, and how many were given up or
 // had no place in the queue, over all webhooks.
 func (n *Notifier) Counts() (delivered, dropped uint64) {
-	for _, p := range n.posts {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range slices.Concat(n.posts, n.retired) {
 		delivered += p.delivered.Load()
 		dropped += p.dropped.Load()
 	}
@@ -201,9 +250,12 @@ func (n *Notifier) tell(plan string, told Told) bool {
 	return true
 }
 
-func (n *Notifier) noteChange() {
+func (n *Notifier) noteChange() { signal(n.changed) }
+
+// signal notes on a channel of capacity 1 that something is to be looked at.
+func signal(c chan<- struct{}) {
 	select {
-	case n.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default: // it is still to be noticed
 	}
 }

@@ -36,8 +36,8 @@ func newAgentCommand(a *app) *cobra.Command {
 		Short: "Run the plans of the configuration on their schedules",
 		Long: `Run the plans of the configuration on their schedules, until it is stopped. The
 configuration is read anew when its file changes; a new version that is wrong is
-refused and reported, and the one before stays in force. Only plans can change
-without a restart.
+refused and reported, and the one before stays in force. Only plans and notify
+can change without a restart.
 
 Of several agents in one cluster one leads, by a Lease, and runs; another takes
 over within 20 seconds, and finishes or rolls back what the first had begun. No
@@ -123,7 +123,7 @@ func (a *app) agent(ctx context.Context, cfg config.Config, plans []agent.Plan, 
 	told, endTelling := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { notifier.Run(told); return nil })
 	group.Go(func() error { return serve(gctx, listener, mux) })
-	group.Go(func() error { return a.reload(gctx, cfg, reload, watch) })
+	group.Go(func() error { return a.reload(gctx, cfg, reload, watch, notifier) })
 	group.Go(func() error {
 		defer endTelling()
 		return watch.Run(gctx)
@@ -179,7 +179,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 
 // reload reads the configuration from time to time, and puts what changed into
 // force.
-func (a *app) reload(ctx context.Context, cfg config.Config, load func() (config.Config, error), to *agent.Agent) error {
+func (a *app) reload(ctx context.Context, cfg config.Config, load func() (config.Config, error), to *agent.Agent, notifier *agent.Notifier) error {
 	ticker := time.NewTicker(reloadPeriod)
 	defer ticker.Stop()
 	refused := ""
@@ -207,10 +207,11 @@ func (a *app) reload(ctx context.Context, cfg config.Config, load func() (config
 		}
 		a.log.Info("the configuration is read anew", "plans", len(plans))
 		if !sameProcess(next, cfg) {
-			a.log.Warn("a part of the configuration other than plans has changed; restart the agent to use it")
+			a.log.Warn("a part of the configuration other than plans and notify has changed; restart the agent to use it")
 		}
 		refused, cfg = "", next
 		to.Observer.Reloaded(nil)
+		notifier.SetWebhooks(webhooks(next))
 		to.SetPlans(plans)
 	}
 }
@@ -219,5 +220,5 @@ func (a *app) reload(ctx context.Context, cfg config.Config, load func() (config
 // the agent runs, if at all.
 func sameProcess(a, b config.Config) bool {
 	return a.Cluster == b.Cluster && a.Store == b.Store && a.Catalog == b.Catalog && a.Kubernetes == b.Kubernetes &&
-		a.Log == b.Log && a.Agent == b.Agent && a.Prune == b.Prune && reflect.DeepEqual(a.Notify, b.Notify)
+		a.Log == b.Log && a.Agent == b.Agent && a.Prune == b.Prune
 }
