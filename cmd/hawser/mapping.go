@@ -117,6 +117,9 @@ func (m *mappingFlags) patch(out *restore.Mapping) error {
 		target, file, found := strings.Cut(value, "=")
 		word, name, _ := strings.Cut(target, "/")
 		kind := kindOf(word)
+		if strings.EqualFold(word, "pv") {
+			kind = "PersistentVolume"
+		}
 		if i := slices.IndexFunc(patchKinds, func(k string) bool { return strings.EqualFold(k, word) }); i >= 0 {
 			kind = patchKinds[i]
 		}
