@@ -2,6 +2,7 @@ package restore
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -225,8 +226,15 @@ func TestSituations(t *testing.T) {
 	if len(situations) < 60 {
 		t.Errorf("%d situations", len(situations))
 	}
+	page, err := os.ReadFile("../docs/restore-plans.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen := map[string]bool{}
 	for _, s := range situations {
+		if !strings.Contains(string(page), "| "+s.sentence+" |") {
+			t.Errorf("docs/restore-plans.md does not list: %s", s.sentence)
+		}
 		t.Run(s.sentence, func(t *testing.T) {
 			if seen[s.sentence] {
 				t.Error("it is there twice")

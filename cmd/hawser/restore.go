@@ -46,7 +46,11 @@ is in use elsewhere is refused. --from disks and --from snapshots do not ask.
 
 Nothing that exists is overwritten. If anything stands in the way the restore is
 refused before it writes, with every reason and its remedy, and the exit code is
-4. A restore that was interrupted is completed by running it again.`,
+4. A restore that was interrupted is completed by running it again.
+
+A point can come back under other names: -n and the arguments are in the point's
+words, and the flags that take OLD=NEW say what becomes of them. Labels by which
+GitOps tools would prune what is restored are left out.`,
 		Example: `  # What would happen
   hawser restore latest --dry-run
 
@@ -55,6 +59,13 @@ refused before it writes, with every reason and its remedy, and the exit code is
 
   # One StatefulSet, of which only ordinal 0 gets its disk back
   hawser restore latest statefulset/redis -n shop --ordinals 0
+
+  # Only what was looked at
+  hawser restore latest --dry-run -o json > plan.json
+  hawser restore latest --plan plan.json
+
+  # A copy beside the original, from its snapshots
+  hawser restore latest -n shop --from snapshots --map-namespace shop=shop-copy
 
   # The manifests, to apply by hand: in the order in which they are printed
   hawser restore latest --dry-run -o yaml`,
