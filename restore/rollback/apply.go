@@ -203,8 +203,15 @@ func (a *applier) leave(ctx context.Context) error {
 // setAside marks the PersistentVolume of a claim that is to be deleted: retained,
 // labelled, and with the claim in it.
 func (a *applier) setAside(ctx context.Context, change *Change, claim *corev1.PersistentVolumeClaim) error {
+	if change.From == nil && claim.Spec.VolumeName != "" && claim.DeletionTimestamp == nil {
+		pv, err := a.Kubernetes.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		change.From = diskOf(pv) // it was bound since it was looked at
+	}
 	if change.From == nil {
-		return nil // it is not bound to any
+		return nil // it has no disk yet, or its disk was set aside before
 	}
 	if claim.Spec.VolumeName != change.From.Volume {
 		return fmt.Errorf("claim %s/%s is on PersistentVolume %s, no longer on %s", claim.Namespace, claim.Name, claim.Spec.VolumeName, change.From.Volume)

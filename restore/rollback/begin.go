@@ -201,7 +201,11 @@ func (p *planner) turnBack(interrupted *Record) {
 		}
 		change := Change{Claim: c.Claim, To: c.From}
 		claim := p.observed.claim(p.Namespace, c.Claim)
-		if claim != nil && claim.Spec.VolumeName != c.From.Volume {
+		switch {
+		case claim == nil:
+		case claim.Spec.VolumeName == c.From.Volume && claim.DeletionTimestamp != nil:
+			change.UID = claim.UID // its disk was set aside, and stays so until it is gone
+		case claim.Spec.VolumeName != c.From.Volume:
 			change.UID = claim.UID
 			if made := p.observed.volume(claim.Spec.VolumeName); made != nil && made.Spec.ClaimRef != nil && made.Spec.ClaimRef.UID == claim.UID {
 				change.From = diskOf(made)

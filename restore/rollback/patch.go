@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"encoding/json"
+	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -49,9 +50,12 @@ func stopPatch(record *Record, u user) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if former != nil && former.ID != record.ID {
+		return nil, fmt.Errorf("%s %s has begun meanwhile, by another run; wait for its end, and look at what is to be done again", former.Act, former.ID)
+	}
 	if former != nil { // of the same act, or of the one that this act turns back
 		own.Replicas, own.Policy = former.Replicas, former.Policy
-		if former.ID == own.ID && former.Act == own.Act && former.Step == StepStopped && u.replicas == 0 && keepsClaims(u.policy) {
+		if former.Act == own.Act && former.Step == StepStopped && u.replicas == 0 && keepsClaims(u.policy) {
 			return nil, nil
 		}
 	}

@@ -22,6 +22,8 @@ func stateOf(c *Change, claim *corev1.PersistentVolumeClaim) State {
 	switch {
 	case claim == nil:
 		return Missing
+	case claim.UID == c.UID && claim.DeletionTimestamp != nil:
+		return Untouched // also one on the disk that it is to get: it goes, and is made again
 	case c.To != nil && claim.Spec.VolumeName == c.To.Volume:
 		return Arrived
 	case claim.UID == c.UID:

@@ -47,15 +47,25 @@ func (a *applier) stop(ctx context.Context) error {
 }
 
 // stillStopped makes sure, at the last moment, that nobody has scaled a workload
-// up.
+// up, and that no other run has begun to lead it elsewhere.
 func (a *applier) stillStopped(ctx context.Context) error {
 	for _, w := range a.record.Workloads {
 		u, err := a.read(ctx, w)
 		if err != nil {
 			return err
 		}
-		if u != nil && u.replicas != 0 {
+		if u == nil {
+			continue
+		}
+		if u.replicas != 0 {
 			return fmt.Errorf("somebody has scaled %s to %d meanwhile; what does that must be paused", named(w), u.replicas)
+		}
+		own, err := recordOf(u.object)
+		if err != nil {
+			return err
+		}
+		if own == nil || own.ID != a.record.ID || own.Act != a.record.Act {
+			return fmt.Errorf("another run has taken %s over", named(w))
 		}
 	}
 	return nil
