@@ -29,14 +29,17 @@ var parts = []struct{ file, values, purpose string }{
 		"Lets it create Secrets as well, with the role in secrets.yaml. Delete it, too."},
 }
 
-// namespace is where all of it lives.
-const namespace = `apiVersion: v1
+// home is where all of it lives.
+const home = `apiVersion: v1
 kind: Namespace
 metadata:
   name: ` + Namespace + `
   labels:
     pod-security.kubernetes.io/enforce: restricted
 `
+
+// Home is the namespace of everything, as deploy/manifests has it.
+func Home() ([]Document, error) { return split([]byte(home)) }
 
 // Manifests returns the files of ManifestsDir, made from the chart with the
 // values of deploy/chart/manifests.yaml.
@@ -51,12 +54,12 @@ func Manifests(ctx context.Context) (map[string][]byte, error) {
 		return nil, err
 	}
 	known := ids(base)
-	home, err := split([]byte(namespace))
+	namespace, err := Home()
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{
-		"hawser.yaml": manifest("Hawser: the agent, pruning, and who may do what. Put your store and your plans into\n# the ConfigMap hawser-config; the Secret hawser-store is yours to make.", append(home, base...)),
+		"hawser.yaml": manifest("Hawser: the agent, pruning, and who may do what. Put your store and your plans into\n# the ConfigMap hawser-config; the Secret hawser-store is yours to make.", append(namespace, base...)),
 	}
 	for _, part := range parts {
 		values.YAML = part.values

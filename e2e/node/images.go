@@ -20,6 +20,18 @@ const (
 	MariaDBImage = "mariadb:10.11" // starts MariaDB as the official image does
 )
 
+// Image is one that a test has made itself.
+type Image struct {
+	Tag        string // as Pods name it: host/name:tag
+	Root       string // the folder of its files
+	Entrypoint []string
+}
+
+// write writes the image's archive.
+func (i Image) write(path string) error {
+	return writeArchive(path, i.Tag, runtime.GOARCH, processConfig{Entrypoint: i.Entrypoint}, i.Root, skipAny())
+}
+
 // recipe says what an image is made of.
 type recipe struct {
 	name     string // of the image's files here

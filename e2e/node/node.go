@@ -38,6 +38,9 @@ type Options struct {
 	// Zone of the node; "" is cluster.DefaultZone.
 	Zone string
 
+	// Images are those that the node has beside its own.
+	Images []Image
+
 	// Progress gets a line per step. Nil is silence.
 	Progress io.Writer
 }
@@ -103,7 +106,7 @@ func (n *Node) start(ctx context.Context, opts Options, parts parts) error {
 		Kubelet:    parts.tools[kubelet],
 		CoreDNS:    parts.tools[coreDNS],
 		Zone:       opts.Zone,
-		Images:     parts.images,
+		Images:     slices.Clone(parts.images),
 		Driver:     opts.Driver,
 	}
 	if opts.Region != nil {
@@ -122,6 +125,13 @@ func (n *Node) start(ctx context.Context, opts Options, parts parts) error {
 	}
 	if err := writeCredentials(c, &config); err != nil {
 		return err
+	}
+	for i, image := range opts.Images {
+		path := filepath.Join(config.Dir, fmt.Sprintf("image-%d.tar", i))
+		if err := image.write(path); err != nil {
+			return err
+		}
+		config.Images = append(config.Images, path)
 	}
 	file, err := config.Write()
 	if err != nil {

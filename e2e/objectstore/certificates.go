@@ -16,8 +16,9 @@ import (
 )
 
 // makeCertificates writes a certificate authority, and a certificate of the
-// server that it signed, and sets CAFile.
-func (s *Server) makeCertificates() error {
+// server that it signed, and sets CAFile. addresses are those of the server
+// beside its own.
+func (s *Server) makeCertificates(addresses []net.IP) error {
 	if err := os.MkdirAll(s.certDir(), 0o700); err != nil {
 		return err
 	}
@@ -25,7 +26,7 @@ func (s *Server) makeCertificates() error {
 	authority.IsCA, authority.BasicConstraintsValid = true, true
 	authority.KeyUsage = x509.KeyUsageCertSign
 	server := certificate(2, "localhost")
-	server.DNSNames, server.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	server.DNSNames, server.IPAddresses = []string{"localhost"}, append([]net.IP{net.IPv4(127, 0, 0, 1)}, addresses...)
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

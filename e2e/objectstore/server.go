@@ -66,16 +66,17 @@ type Server struct {
 // which it creates, and waits until its bucket is there. The server's program
 // is built first if it must be. ctx bounds the start, not the server's life.
 func Start(ctx context.Context, kind Kind, dir string) (*Server, error) {
-	return start(ctx, kind, dir, false)
+	return start(ctx, kind, dir, false, nil)
 }
 
 // StartTLS is Start for a server that speaks HTTPS, with a certificate for
-// 127.0.0.1 and localhost which only CAFile vouches for.
-func StartTLS(ctx context.Context, kind Kind, dir string) (*Server, error) {
-	return start(ctx, kind, dir, true)
+// 127.0.0.1, localhost and addresses, which only CAFile vouches for. A relay may
+// listen at those.
+func StartTLS(ctx context.Context, kind Kind, dir string, addresses ...net.IP) (*Server, error) {
+	return start(ctx, kind, dir, true, addresses)
 }
 
-func start(ctx context.Context, kind Kind, dir string, tls bool) (*Server, error) {
+func start(ctx context.Context, kind Kind, dir string, tls bool, addresses []net.IP) (*Server, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -85,20 +86,20 @@ func start(ctx context.Context, kind Kind, dir string, tls bool) (*Server, error
 		AccessKey: "hawser", SecretKey: rand.Text(),
 		LogFile: filepath.Join(dir, "server.log"), dir: dir,
 	}
-	if err := s.start(ctx, tls); err != nil {
+	if err := s.start(ctx, tls, addresses); err != nil {
 		return nil, fmt.Errorf("start %s: %w", kind, err)
 	}
 	return s, nil
 }
 
-func (s *Server) start(ctx context.Context, tls bool) error {
+func (s *Server) start(ctx context.Context, tls bool, addresses []net.IP) error {
 	if err := os.MkdirAll(s.dataDir(), 0o700); err != nil {
 		return err
 	}
 	scheme := "http"
 	if tls {
 		scheme = "https"
-		if err := s.makeCertificates(); err != nil {
+		if err := s.makeCertificates(addresses); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ import (
 	"hawser.dev/hawser/e2e/cluster"
 	"hawser.dev/hawser/e2e/cluster/lab"
 	"hawser.dev/hawser/e2e/disks"
+	"hawser.dev/hawser/e2e/node"
 	"hawser.dev/hawser/e2e/node/nodetest"
 	"hawser.dev/hawser/e2e/seed"
 )
@@ -56,8 +57,9 @@ var built struct {
 	err    error
 }
 
-// raise starts a cluster with a node over region.
-func raise(t *testing.T, name string, region *disks.Region) *stage {
+// raise starts a cluster with a node over region, which has these images beside
+// its own.
+func raise(t *testing.T, name string, region *disks.Region, images ...node.Image) *stage {
 	t.Helper()
 	nodetest.Require(t)
 	built.once.Do(func() {
@@ -70,7 +72,7 @@ func raise(t *testing.T, name string, region *disks.Region) *stage {
 		t.Fatal(built.err)
 	}
 	faults := &disks.Faults{}
-	l := nodetest.Start(t, lab.Options{Region: region, Faults: faults, Cluster: cluster.Options{Name: name}})
+	l := nodetest.Start(t, lab.Options{Region: region, Faults: faults, Cluster: cluster.Options{Name: name}}, images...)
 	return &stage{Lab: l, region: region, faults: faults, hawser: built.binary}
 }
 
@@ -100,6 +102,7 @@ type world struct {
 	client    kubernetes.Interface
 	namespace string
 	store     string
+	env       []string // of hawser, besides
 }
 
 // world gives a test a namespace of that name.
@@ -130,7 +133,7 @@ func (w *world) run(code int, args ...string) clitest.Result {
 }
 
 func (w *world) cli() clitest.CLI {
-	return clitest.CLI{Binary: w.hawser, Env: []string{"KUBECONFIG=" + w.Kubeconfig(), "HAWSER_STORE_URL=" + w.store}}
+	return clitest.CLI{Binary: w.hawser, Env: append([]string{"KUBECONFIG=" + w.Kubeconfig(), "HAWSER_STORE_URL=" + w.store}, w.env...)}
 }
 
 // point backs the namespace up and returns the point's id.

@@ -20,5 +20,6 @@ var Rows = []Row{
 	{"(h) class with Retain, and with Delete", []string{"TestTheChapter/class-policies"}},
 	{"hooks: consistent under a write load", []string{"TestALockHeldDuringTheCutMakesPointsConsistent"}},
 	{"hooks: post runs after Ctrl-C", []string{"TestThePostHookRunsAfterCtrlC"}},
+	{"the agent in the cluster, as the chart says", []string{"TestTheAgentInTheCluster"}},
 	{"labels, ordinals, sizes, block, subPath …", []string{"TestControlsSurvive"}},
 }

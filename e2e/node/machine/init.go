@@ -116,7 +116,7 @@ func relayToHost(address string) error {
 	if err != nil {
 		return err
 	}
-	go relay(listener, "tcp", address)
+	go Relay(listener, "tcp", address)
 	return nil
 }
 

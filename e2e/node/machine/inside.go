@@ -85,7 +85,7 @@ func (n *inside) serveAPI() error {
 	if err != nil {
 		return err
 	}
-	go relay(listener, "unix", relaySocket)
+	go Relay(listener, "unix", relaySocket)
 	return nil
 }
 

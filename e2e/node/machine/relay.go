@@ -5,9 +5,9 @@ import (
 	"net"
 )
 
-// relay passes every connection that a listener accepts on to an address, until
+// Relay passes every connection that a listener accepts on to an address, until
 // the listener is closed.
-func relay(listener net.Listener, network, address string) {
+func Relay(listener net.Listener, network, address string) {
 	for {
 		from, err := listener.Accept()
 		if err != nil {

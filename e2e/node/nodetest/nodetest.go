@@ -42,9 +42,10 @@ func Require(t testing.TB) {
 	}
 }
 
-// Start starts a cluster with a node that runs Pods. It is the only one unless
-// the options say how many of kwok's there are to be beside it.
-func Start(t testing.TB, options lab.Options) *Lab {
+// Start starts a cluster with a node that runs Pods, and has these images beside
+// its own. It is the only node unless the options say how many of kwok's there
+// are to be beside it.
+func Start(t testing.TB, options lab.Options, images ...node.Image) *Lab {
 	t.Helper()
 	Require(t)
 	if options.Cluster.Nodes == 0 {
@@ -58,7 +59,7 @@ func Start(t testing.TB, options lab.Options) *Lab {
 		zone = options.Cluster.Zones[0]
 	}
 	n, err := node.Start(ctx, node.Options{
-		Cluster: l.Cluster, Region: options.Region, Driver: options.Cluster.CSIDriver, Zone: zone, Progress: t.Output(),
+		Cluster: l.Cluster, Region: options.Region, Driver: options.Cluster.CSIDriver, Zone: zone, Images: images, Progress: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
