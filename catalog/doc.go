@@ -6,6 +6,12 @@
 // exists. The commit is written last, once, after the bundle was read back;
 // no object is ever overwritten. Reading needs no cluster.
 //
+// What a policy keeps is decided by Retention. A point goes in two phases: a
+// tombstone, and after its grace period the removal, which cannot begin while the
+// tombstone is being taken back, nor the other way round. Commits name each
+// other by digest, and tombstones close the gaps: CheckChain finds what is
+// missing without a reason.
+//
 // The layout of the keys and the formats are described in docs/format.md.
 // Package catalog takes no decision about Kubernetes: what goes into a point
 // is package backup's to say, and what comes out of it is package restore's.

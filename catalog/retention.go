@@ -221,18 +221,31 @@ func (a *applied) keepSafe(complete []int) {
 		}
 	}
 	good := a.newestWith(func(h History) bool { return h.Commit.Outcome == Complete && h.Verified })
-	for claim, i := range good {
-		a.keep("newest point with claim "+claim.String(), i)
-	}
+	a.keepClaims("newest point with", good, nil)
 	for _, usable := range []func(History) bool{
 		func(h History) bool { return h.Commit.Outcome != Abandoned && h.Verified },
 		func(h History) bool { return h.Commit.Outcome != Abandoned },
 	} {
-		for claim, i := range a.newestWith(usable) {
-			if _, ok := good[claim]; !ok {
-				a.keep(fmt.Sprintf("no complete and verified point has claim %s", claim), i)
-			}
+		a.keepClaims("no complete and verified point has", a.newestWith(usable), good)
+	}
+}
+
+// keepClaims keeps the place of each claim in newest that is not in but, for a
+// reason that begins as given and ends with its claims.
+func (a *applied) keepClaims(reason string, newest, but map[ClaimKey]int) {
+	claims := map[int][]string{}
+	for claim, i := range newest {
+		if _, ok := but[claim]; !ok {
+			claims[i] = append(claims[i], claim.String())
 		}
+	}
+	for i, names := range claims {
+		slices.Sort(names)
+		noun := " claim "
+		if len(names) > 1 {
+			noun = " claims "
+		}
+		a.keep(reason+noun+enumerate(names, 3), i)
 	}
 }
 

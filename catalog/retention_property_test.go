@@ -340,7 +340,7 @@ func (c retentionCase) complete(kept map[catalog.PointID][]string) string {
 			case strings.HasSuffix(reason, "no complete point is newer") && !newer:
 			case reason == "newest of its plan" && isNewest:
 			case partial && strings.HasPrefix(reason, "within ") && c.policy.Within > 0:
-			case partial && strings.HasPrefix(reason, "no complete and verified point has claim "):
+			case partial && strings.HasPrefix(reason, "no complete and verified point has claim"):
 			default:
 				return fmt.Sprintf("%s point %s stays: %s", h.Commit.Outcome, h.Commit.Point, reason)
 			}

@@ -199,6 +199,14 @@ func TestRetention(t *testing.T) {
 			},
 		},
 		{
+			"of many claims a reason names a few", catalog.Retention{Last: 1},
+			[]string{"2026-11-20 00:00 partial x y", "2026-11-21 00:00 complete a b c d e"},
+			[]string{
+				"11-20 00:00 keep: no complete and verified point has claims shop/x, shop/y",
+				"11-21 00:00 keep: last 1 of 1, newest of its plan, newest point with claims shop/a, shop/b, shop/c and 2 more",
+			},
+		},
+		{
 			"a point that could not be verified takes no good one's place", catalog.Retention{Last: 1},
 			[]string{"2026-11-20 00:00 complete a", "2026-11-21 00:00 complete a", "2026-11-22 00:00 complete a broken"},
 			[]string{
