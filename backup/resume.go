@@ -63,11 +63,11 @@ func (r *Runner) Resume(ctx context.Context, request Request, intent catalog.Int
 }
 
 // takeUp makes the run the one that intent began. Its snapshots have as long as
-// they would have had.
+// they would have had, and a moment at least to be seen.
 func (r *run) takeUp(intent catalog.Intent) {
 	r.resumed = true
 	r.started, r.deadline = intent.Started, intent.Deadline
-	r.request.Snapshot.Timeout = max(r.deadline.Add(-closeTime).Sub(r.Now()), errorGrace)
+	r.request.Snapshot.Timeout = max(r.deadline.Add(-closeTime).Sub(r.Now()), min(errorGrace, r.request.Snapshot.Timeout))
 	r.note("the agent that began the run ended before it did; another one completed it")
 }
 
