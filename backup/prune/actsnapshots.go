@@ -32,8 +32,18 @@ func (a *actor) removeSnapshots(ctx context.Context, names sets.Set[string], lea
 	}
 	ctx, cancel := context.WithTimeout(ctx, removalTime+time.Duration(names.Len())*timePerSnapshot)
 	defer cancel()
+	others := a.others(names, leaving)
+	for _, h := range a.state.held {
+		if names.Has(h.key()) && h.content != "" && others[h.handle] > 0 {
+			a.note("the snapshot of VolumeSnapshot %s stays on the storage: another point or content relies on it", h.key())
+		}
+	}
 	removal := backup.Removal{
-		Client: a.Snapshots, Names: names, Selector: backup.OfCatalog(a.Catalog.Repository().ID), Spare: a.spare(names, leaving),
+		Client: a.Snapshots, Names: names, Selector: backup.OfCatalog(a.Catalog.Repository().ID),
+		Spare: func(c *snapshotv1.VolumeSnapshotContent) bool {
+			handle, known := handleOf(c)
+			return known && others[handle] > 0
+		},
 	}
 	removed, err := removal.Do(ctx)
 	if !removed.Known {
@@ -46,9 +56,9 @@ func (a *actor) removeSnapshots(ctx context.Context, names sets.Set[string], lea
 	return gone, err
 }
 
-// spare says of which contents the snapshot must stay on the storage: another
-// point names it, or another content is over it.
-func (a *actor) spare(names sets.Set[string], leaving sets.Set[catalog.PointID]) func(*snapshotv1.VolumeSnapshotContent) bool {
+// others counts, for each snapshot on the storage, who relies on it besides
+// these VolumeSnapshots: contents, and points that are not leaving.
+func (a *actor) others(names sets.Set[string], leaving sets.Set[catalog.PointID]) map[id]int {
 	others := map[id]int{}
 	for handle, use := range a.state.uses {
 		others[handle] = use.contents
@@ -66,10 +76,7 @@ func (a *actor) spare(names sets.Set[string], leaving sets.Set[catalog.PointID])
 			others[s.handle]++
 		}
 	}
-	return func(c *snapshotv1.VolumeSnapshotContent) bool {
-		handle, known := handleOf(c)
-		return known && others[handle] > 0
-	}
+	return others
 }
 
 // sweep notes on snapshots since when nothing names them, and removes those

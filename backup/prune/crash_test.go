@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,5 +161,32 @@ func TestARunThatIsKilledAtAnyStepIsFinishedByTheNext(t *testing.T) {
 	t.Logf("killed at %d writes, before and after each", n-1)
 	if n < 40 {
 		t.Errorf("the run made only %d writes: it proves little", n)
+	}
+}
+
+// Two runs at once, as of an agent and a person, come to the same as one.
+func TestTwoRunsAtOnce(t *testing.T) {
+	var want end
+	synctest.Test(t, func(t *testing.T) {
+		l, options := busy(t)
+		want = l.settle(options)
+	})
+	for n := range 20 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, options := busy(t)
+				var both sync.WaitGroup
+				for range 2 {
+					both.Go(func() {
+						one := *l.Pruner
+						one.Cache = &Cache{}
+						_, _ = one.Run(t.Context(), options) // one may find that the other was faster
+					})
+				}
+				both.Wait()
+				l.checkPoints()
+				l.want("in the end", want, l.settle(options))
+			})
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,6 +64,9 @@ type observed struct {
 func observe(ctx context.Context, client snapshotclient.Interface, catalogID string) (observed, error) {
 	selector := backup.OfCatalog(catalogID)
 	classes, err := client.SnapshotV1().VolumeSnapshotClasses().List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if apierrors.IsNotFound(err) {
+		return observed{}, fmt.Errorf("the cluster has no VolumeSnapshot API, so which snapshots there are cannot be seen; install the snapshot CRDs and snapshot-controller of kubernetes-csi/external-snapshotter: %w", err)
+	}
 	if err != nil {
 		return observed{}, fmt.Errorf("list VolumeSnapshotClasses: %w", err)
 	}

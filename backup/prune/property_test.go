@@ -57,6 +57,8 @@ func randomState(random *rand.Rand) (State, map[catalog.PointID]fact) {
 		h := held{namespace: "shop", name: snapshotName(lost, fmt.Sprint(random.Int())), point: lost, alone: chance(random, 3)}
 		if h.alone {
 			h.point = ""
+		} else if len(s.Points) > 0 && chance(random, 2) {
+			h.point = s.Points[random.IntN(len(s.Points))].Point // which does not name it
 		}
 		s.held = append(s.held, h)
 	}

@@ -124,6 +124,35 @@ func TestWhatThePolicyDoesNotCoverStays(t *testing.T) {
 	_ = newest
 }
 
+// What is left of a point that is gone goes too: its tombstone names it.
+func TestASnapshotOfARemovedPointIsRemoved(t *testing.T) {
+	l := newLab(t)
+	points := l.hourly(3)
+	l.prune(keepLast(1))
+	l.pass(DefaultGrace)
+	l.prune(keepLast(1))
+	v := l.snapshot(points[1], "shop/data") // made by a controller that was late
+	result := l.prune(keepLast(1))
+	l.want("decided", merge(same("forget", points[0]), same("remove", points[1]), same("keep", points[2])), verdicts(result))
+	l.want("orphans", []string{}, orphans(result))
+	l.want("it is on the storage", false, l.storage.Has(string(v.Snapshot.Handle)))
+	l.want("decided next", merge(same("gone", points[1]), same("keep", points[2])), verdicts(l.prune(keepLast(1))))
+}
+
+// A point without snapshots brings no data back: it takes the place of none that
+// does. But of a claim of which there is no more the record stays.
+func TestAPointOfDisksAloneTakesNoSnapshotsPlace(t *testing.T) {
+	l := newLab(t)
+	disksAlone := func(b *catalog.Bundle) { b.Volumes[0].Snapshot = nil }
+	first := l.make(run{at: noon.Add(-5 * time.Hour)})
+	record := l.make(run{at: noon.Add(-4 * time.Hour), claims: []string{"shop/static"}, alter: disksAlone})
+	middle := l.make(run{at: noon.Add(-3 * time.Hour), alter: disksAlone})
+	newest := l.make(run{at: noon.Add(-2 * time.Hour), alter: disksAlone})
+	result := l.prune(keepLast(1))
+	l.want("decided", merge(same("keep", first, record, newest), same("bury", middle)), verdicts(result))
+	l.want("why", []string{"newest point with claim shop/data"}, result.Decisions[0].Reasons)
+}
+
 // A snapshot is kept for whoever else relies on it; only this point's objects go.
 func TestASnapshotThatOthersRelyOnStays(t *testing.T) {
 	for _, c := range []struct {
@@ -150,7 +179,9 @@ func TestASnapshotThatOthersRelyOnStays(t *testing.T) {
 			c.relay(l, point, first)
 			l.prune(keepLast(1))
 			l.pass(DefaultGrace)
-			l.want("done", map[Verdict]int{Remove: 1}, l.prune(keepLast(1)).Counts("databases").Done)
+			result := l.prune(keepLast(1))
+			l.want("done", map[Verdict]int{Remove: 1}, result.Counts("databases").Done)
+			l.want("it is said", c.left, len(result.Notes) == 1 && strings.Contains(result.Notes[0], "stays on the storage"))
 			l.want("it is on the storage", c.left, l.storage.Has(string(first.Snapshot.Handle)))
 			if _, err := l.api.Tracker().Get(contentsResource, "", first.Snapshot.Content); err == nil {
 				t.Error("the point's own content is still there")

@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -116,9 +117,10 @@ type Result struct {
 
 // Counts are the points of one plan by what was decided, and by what was done.
 type Counts struct {
-	Points  map[Verdict]int // that are still in the catalog, and tombstones
-	Done    map[Verdict]int // of these, what was carried out by this run
-	Stopped *Stop           // the guard that stopped the plan; nil if none did
+	Points   map[Verdict]int // that are still in the catalog, and tombstones
+	Done     map[Verdict]int // of these, what was carried out by this run
+	Stopped  *Stop           // the guard that stopped the plan; nil if none did
+	Problems []string        // why verdicts were not carried out that should have been
 }
 
 // Counts counts the points of a plan.
@@ -131,6 +133,9 @@ func (r Result) Counts(plan string) Counts {
 		c.Points[d.Verdict]++
 		if d.Done {
 			c.Done[d.Verdict]++
+		}
+		if d.Problem != "" {
+			c.Problems = append(c.Problems, fmt.Sprintf("point %s: %s", d.Point, d.Problem))
 		}
 	}
 	for i, s := range r.Stops {

@@ -125,6 +125,10 @@ func TestTheSweepLeavesWhatIsOthers(t *testing.T) {
 		"app.kubernetes.io/managed-by": "hawser", backup.CatalogLabel: catalogID, backup.PointLabel: string(lost),
 	}}})
 	change(v, func(s *snapshotv1.VolumeSnapshot) { s.Labels = nil })
+	// A user's, imported under our name.
+	imported := static("imported", "snap-of-old", noon)
+	imported.Spec.VolumeSnapshotRef.Name = snapshotName(lost, "shop/imported")
+	l.add(imported)
 	// A restore's: they are over a snapshot that was there, and name our class.
 	l.add(static("hawser-restore-0123456789abcdef0123", "snap-1", noon))
 	l.add(&snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "hawser-restore-0123456789abcdef0123", UID: "r", Labels: map[string]string{
@@ -144,6 +148,8 @@ func TestTheSweepLeavesWhatIsOthers(t *testing.T) {
 	for range 3 {
 		result := l.prune(keepLast(20))
 		l.want("orphans", []string{}, orphans(result))
+		// Those that were copied, from ours and from another cluster.
+		l.want("notes", []string{"of 2 snapshots it cannot be told whether a point names them; they stay"}, result.Notes)
 		l.pass(DefaultGrace)
 	}
 	l.want("left", before, l.left())
