@@ -39,8 +39,8 @@ type Event struct {
 	At      time.Time
 }
 
-// Runner makes restore points of one cluster. Its fields but Exec, Report and
-// Log are required.
+// Runner makes restore points of one cluster. Its fields but Exec, Report, Log,
+// Meter and Throttled are required.
 type Runner struct {
 	Kubernetes kubernetes.Interface
 	Dynamic    dynamic.Interface
@@ -57,6 +57,13 @@ type Runner struct {
 	Now    func() time.Time // the clock
 	Report func(Event)      // called from several goroutines; nil for none
 	Log    *slog.Logger     // nil for none
+	// Meter is on the clients above, and tells whether their requests are held
+	// back; nil: that is not known.
+	Meter *Meter
+	// Throttled is told, every 15 s while a run waits for snapshots, of each
+	// component that throttles. It is called from one goroutine for each run;
+	// nil for none.
+	Throttled func(Throttling)
 }
 
 // Request says what one run takes.

@@ -3,13 +3,11 @@ package backup
 import (
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -126,25 +124,6 @@ func colliding(t *testing.T, random *rand.Rand) *Inventory {
 		all = append(all, documents[k])
 	}
 	return inventory(t, all...)
-}
-
-// A large cluster must not take its time squared: 10 times the claims take
-// about 10 times as long, where they once took 62 times.
-func TestSelectTakesTimeInProportionToTheCluster(t *testing.T) {
-	fastest := func(sets int) time.Duration {
-		inv, best := manySets(sets, 3), time.Duration(math.MaxInt64)
-		for range 5 {
-			began := time.Now()
-			mustSelect(t, inv, Selection{}, Include{})
-			best = min(best, time.Since(began))
-		}
-		return best
-	}
-	few, many := fastest(300), fastest(3000)
-	t.Logf("900 claims in %s, 9,000 in %s: %.1f times", few, many, float64(many)/float64(few))
-	if many > 30*few {
-		t.Errorf("10 times the claims take %.1f times as long", float64(many)/float64(few))
-	}
 }
 
 // BenchmarkSelect selects everything of a cluster with 3 claims per set.

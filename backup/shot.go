@@ -27,6 +27,8 @@ type shot struct {
 
 	// What became of it; guarded by shots.mu until the watch has ended.
 	err       error                      // why none was, or is to be, created
+	firstSeen time.Time                  // when the VolumeSnapshot was
+	seen      *snapshotv1.VolumeSnapshot // the latest that was
 	snapshot  *snapshotv1.VolumeSnapshot // ready
 	lastError string
 	cut       bool          // the data is of one moment now, or never will be
@@ -83,13 +85,15 @@ func (s *shots) follow(ctx context.Context, r *run) error {
 	s.cancel = cancel
 	s.settle()
 	s.mu.Unlock()
+	stop := r.lookOn(wctx, s)
 	err := until(wctx, snapshotsOf(r.Snapshots, r.point, r.request.Select.scope()), &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
 		snapshot, ok := event.Object.(*snapshotv1.VolumeSnapshot)
 		if !ok {
 			return false, apierrors.FromObject(event.Object)
 		}
-		return s.observe(snapshot, event.Type == watch.Deleted), nil
+		return s.observe(snapshot, event.Type == watch.Deleted, r.Now()), nil
 	})
+	stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, shot := range s.all {
@@ -105,10 +109,16 @@ func (s *shots) follow(ctx context.Context, r *run) error {
 }
 
 // observe notes one observation, and says whether nothing is left to wait for.
-func (s *shots) observe(snapshot *snapshotv1.VolumeSnapshot, deleted bool) bool {
+func (s *shots) observe(snapshot *snapshotv1.VolumeSnapshot, deleted bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	shot := s.byKey[snapshot.Namespace+"/"+snapshot.Name]
+	if shot != nil {
+		if shot.seen == nil {
+			shot.firstSeen = now
+		}
+		shot.seen = snapshot
+	}
 	if shot != nil && shot.snapshot == nil {
 		if deleted {
 			shot.lastError = "the VolumeSnapshot was deleted while it was being taken"

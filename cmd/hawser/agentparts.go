@@ -36,19 +36,23 @@ func (p agentParts) assemble(ctx context.Context) (*agent.Notifier, *agent.Agent
 	recorder := agent.NewRecorder(ctx, agent.RecorderOptions{
 		Kubernetes: p.clients.kubernetes, Namespace: p.cfg.Agent.Namespace, Pod: variable(p.env, podName), PodUID: types.UID(variable(p.env, podUID)), Log: p.log,
 	})
+	observers := agent.Observers{p.metrics, notifier, recorder}
 	a = agent.New(agent.Options{
-		Runner: agent.NewRunner(p.runner()), Catalog: p.catalog, Identity: p.identity, Kubernetes: p.clients.kubernetes,
+		Runner: agent.NewRunner(p.runner(observers)), Catalog: p.catalog, Identity: p.identity, Kubernetes: p.clients.kubernetes,
 		Namespace: p.cfg.Agent.Namespace, Alone: !p.cfg.Agent.LeaderElect,
 		Keeper: p.keeper(), KeepAt: p.keepAt(), Watch: p.watch,
-		Observer: agent.Observers{p.metrics, notifier, recorder}, Notifier: notifier, Log: p.log,
+		Observer: observers, Notifier: notifier, Log: p.log,
 	})
 	return notifier, a
 }
 
-func (p agentParts) runner() *backup.Runner {
+func (p agentParts) runner(observer agent.Observer) *backup.Runner {
 	return &backup.Runner{
 		Kubernetes: p.clients.kubernetes, Dynamic: p.clients.dynamic, Snapshots: p.clients.snapshots, Exec: p.clients.exec, Catalog: p.catalog,
-		ClusterName: p.cfg.Cluster.Name, Writer: writer(), Agent: p.identity, Now: p.now, Log: p.log,
+		ClusterName: p.cfg.Cluster.Name, Writer: writer(), Agent: p.identity, Now: p.now, Log: p.log, Meter: p.clients.meter,
+		Throttled: func(t backup.Throttling) {
+			observer.Throttled(agent.Throttling{Component: t.Component, Flag: t.Flags, Waited: t.Waited, Message: t.Message})
+		},
 	}
 }
 

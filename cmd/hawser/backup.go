@@ -138,7 +138,7 @@ func (a *app) backup(ctx context.Context, cfg config.Config, request backup.Requ
 	defer progress.close()
 	runner := &backup.Runner{
 		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots, Exec: c.exec, Catalog: cat,
-		ClusterName: cfg.Cluster.Name, Writer: writer(), Now: a.now, Log: a.log,
+		ClusterName: cfg.Cluster.Name, Writer: writer(), Now: a.now, Log: a.log, Meter: c.meter,
 		Report: func(e backup.Event) {
 			done := e.Stage == backup.StageReady || e.Stage == backup.StageFailed || request.Snapshot.Skip
 			progress.report(e.Claim.String(), string(e.Stage), e.Message, done)

@@ -10,13 +10,14 @@ import (
 	"hawser.dev/hawser/config"
 )
 
-// clients are the ways in which a verb talks to one API server. They share
-// its connections and its rate limit.
+// clients are the ways in which a verb talks to one API server. They share its
+// connections; each keeps to the rate by itself.
 type clients struct {
 	kubernetes kubernetes.Interface
 	dynamic    dynamic.Interface
 	snapshots  snapshotclient.Interface
 	exec       backup.Executor
+	meter      *backup.Meter // on all of them
 }
 
 // connect makes the clients that flags and configuration ask for. It sends
@@ -26,18 +27,19 @@ func (a *app) connect(cfg config.Config) (clients, error) {
 	if err != nil {
 		return clients{}, err
 	}
+	c := clients{meter: new(backup.Meter)}
+	c.meter.PutOn(rc)
 	http, err := rest.HTTPClientFor(rc)
 	if err != nil {
 		return clients{}, usage(err)
 	}
-	var c clients
-	if c.kubernetes, err = kubernetes.NewForConfigAndClient(rc, http); err != nil {
+	if c.kubernetes, err = kubernetes.NewForConfigAndClient(c.meter.Limited(rc), http); err != nil {
 		return clients{}, usage(err)
 	}
-	if c.dynamic, err = dynamic.NewForConfigAndClient(rc, http); err != nil {
+	if c.dynamic, err = dynamic.NewForConfigAndClient(c.meter.Limited(rc), http); err != nil {
 		return clients{}, usage(err)
 	}
-	if c.snapshots, err = snapshotclient.NewForConfigAndClient(rc, http); err != nil {
+	if c.snapshots, err = snapshotclient.NewForConfigAndClient(c.meter.Limited(rc), http); err != nil {
 		return clients{}, usage(err)
 	}
 	c.exec = backup.NewExecutor(rc, c.kubernetes)

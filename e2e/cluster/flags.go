@@ -49,14 +49,12 @@ func (c *Cluster) args(name string) []string {
 	case apiServer:
 		return c.apiServerArgs()
 	case controllerManager:
-		return append(c.servingArgs(c.ports.controllerManager),
+		return append(append(c.servingArgs(c.ports.controllerManager), c.limitArgs(name)...),
 			"--kubeconfig="+c.kubeconfigFile(name),
 			"--leader-elect=false",
 			"--use-service-account-credentials=true",
 			"--service-account-private-key-file="+c.pki.serviceAccount(),
 			"--root-ca-file="+c.pki.caFile(),
-			"--kube-api-qps="+strconv.Itoa(c.opts.SidecarQPS),
-			"--kube-api-burst="+strconv.Itoa(c.opts.SidecarBurst),
 		)
 	case scheduler:
 		return append(c.servingArgs(c.ports.scheduler),
@@ -78,7 +76,7 @@ func (c *Cluster) args(name string) []string {
 	case csiAttacher:
 		return c.sidecarArgs(name)
 	case snapshotController:
-		return append(c.limitArgs(), "--kubeconfig="+c.kubeconfigFile(name))
+		return append(c.limitArgs(name), "--kubeconfig="+c.kubeconfigFile(name), "-v=2")
 	}
 	panic("cluster: no arguments for component " + name)
 }
@@ -143,18 +141,20 @@ func (c *Cluster) servingArgs(p port) []string {
 // sidecarArgs are those of every CSI sidecar. Topology and immediate binding
 // over all nodes are on by default in the provisioner.
 func (c *Cluster) sidecarArgs(name string) []string {
-	return append(c.limitArgs(),
+	return append(c.limitArgs(name),
 		"--kubeconfig="+c.kubeconfigFile(name),
 		"--csi-address="+c.opts.CSISocket,
+		"-v=2",
 	)
 }
 
-func (c *Cluster) limitArgs() []string {
-	return []string{
-		"--kube-api-qps=" + strconv.Itoa(c.opts.SidecarQPS),
-		"--kube-api-burst=" + strconv.Itoa(c.opts.SidecarBurst),
-		"-v=2",
+// limitArgs are those that limit a component's requests.
+func (c *Cluster) limitArgs(name string) []string {
+	qps, burst := c.opts.SidecarQPS, c.opts.SidecarBurst
+	if limit := c.opts.Throttle[name]; limit > 0 {
+		qps, burst = limit, 1
 	}
+	return []string{"--kube-api-qps=" + strconv.Itoa(qps), "--kube-api-burst=" + strconv.Itoa(burst)}
 }
 
 // file is the path of a file of the cluster.

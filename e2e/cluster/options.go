@@ -48,6 +48,10 @@ type Options struct {
 	SidecarQPS   int
 	SidecarBurst int
 
+	// Throttle limits one of those further: so many requests per second, one at
+	// a time, by the name of the component.
+	Throttle map[string]int
+
 	// Audit has the API server log every request; see Cluster.Requests.
 	Audit bool
 
