@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: build tools demo test test-short e2e chart manifests lint clean help
+.PHONY: build tools demo test test-short crash e2e chart manifests lint clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -23,6 +23,10 @@ test: tools ## run every test; our own code under the race detector
 
 test-short: ## run the tests that need no cluster and no built tools
 	$(GO) test -race -short ./...
+
+crash: tools ## kill backups at each of their requests, and agents at random; SEED=N repeats one, RUNS=N agents
+	$(GO) test -race -count=1 -v -timeout 120m -run '^(TestNoCrash|TestAgentsAreKilled)' ./e2e \
+		-args -crash.all -crash.seed=$(or $(SEED),0) -crash.runs=$(or $(RUNS),100)
 
 e2e: tools ## run Pods in containers and bring their data back; as root on Debian
 	$(GO) run ./e2e/tools/build kubelet coredns
