@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -201,12 +200,6 @@ spec:
 		w.expectNoTraces("web")
 		w.awaitAll(podsResource, allRunning(1))
 	}
-}
-
-// releasedOf are the volumes of this namespace that no claim uses.
-func (w *world) releasedOf() []corev1.PersistentVolume {
-	w.t.Helper()
-	return slices.DeleteFunc(w.volumes(), func(v corev1.PersistentVolume) bool { return v.Status.Phase == corev1.VolumeBound })
 }
 
 func ownedByTheSet(n int) func([]*unstructured.Unstructured) bool {

@@ -39,6 +39,8 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 		newRestoreCommand(a),
 		newRollbackCommand(a),
 		newUndoCommand(a),
+		newDisksCommand(a),
+		newReleaseCommand(a),
 		newVerifyCommand(a),
 		newDrillCommand(a),
 		newPruneCommand(a),
