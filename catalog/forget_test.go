@@ -90,6 +90,14 @@ func TestNothingIsForgottenWhileACommitCannotBeRead(t *testing.T) {
 	}
 }
 
+func TestNothingIsForgottenOfWhichTheTombstoneWasNotRead(t *testing.T) {
+	survey, entries, tombstones := links("a- b- c-")
+	forgettable, err := catalog.Forgettable(survey, entries, tombstones[1:])
+	if err != nil || slices.Contains(forgettable, survey[0]) || len(forgettable) != 2 {
+		t.Errorf("Forgettable = %v, %v, want all but the first", forgettable, err)
+	}
+}
+
 func TestClustersHaveTheirOwnTombstones(t *testing.T) {
 	survey, entries, tombstones := links("a- b")
 	entries[0].ClusterUID = clusterB // the other cluster's b names the other's a
