@@ -62,6 +62,10 @@ func randomState(random *rand.Rand) (State, map[catalog.PointID]fact) {
 		}
 		s.held = append(s.held, h)
 	}
+	if chance(random, 50) { // the cluster seems to have lost everything
+		clear(s.uses)
+		s.held = nil
+	}
 	if chance(random, 10) {
 		s.Elsewhere = sets.New(lost)
 	}
