@@ -40,7 +40,8 @@ AGE counts from the moment the snapshot was cut. "disk" after it says that the
 point has no snapshot and relies on the disk itself. A claim whose disk was
 replaced since counts as one without data; one that is younger than its RPO keeps
 it. RPO is unknown if points that were not opened may hold the answer: points are
-opened from the newest on, and at most --depth of each plan.
+opened from the newest on, and at most --depth of each plan. -o wide tells when a
+plan of the claim last passed a drill (DRILLED).
 
 The exit code is 3 if a claim that a plan takes breaks its RPO. Claims that no
 plan takes do not change it.`,
@@ -92,7 +93,9 @@ plan takes do not change it.`,
 type coverageReport struct {
 	claims  []backup.ClaimCoverage
 	reading backup.Reading
+	drills  map[string]catalog.Drill // the newest good drill of each plan that has one
 	notes   []string
+	now     time.Time
 }
 
 // coverage looks at the cluster and at the catalog.
@@ -114,12 +117,12 @@ func (a *app) coverage(ctx context.Context, cfg config.Config, options coverageO
 			notes = append(notes, err.Error())
 		}
 	}
-	report := &coverageReport{claims: backup.Reach(inv, plans), notes: notes}
+	report := &coverageReport{claims: backup.Reach(inv, plans), drills: map[string]catalog.Drill{}, notes: notes, now: a.now()}
 	ledger := new(backup.Ledger)
 	if err := a.readLedger(ctx, cfg, inv, ledger, report, options.depth); err != nil {
 		return nil, err
 	}
-	ledger.Judge(report.claims, a.now())
+	ledger.Judge(report.claims, report.now)
 	return report, nil
 }
 
@@ -171,6 +174,9 @@ func (a *app) readLedger(ctx context.Context, cfg config.Config, inv *backup.Inv
 		return err
 	}
 	report.reading = reading
+	if err := report.readDrills(ctx, cat, uid); err != nil {
+		return err
+	}
 	for _, plan := range slices.Sorted(maps.Keys(reading.Unread)) {
 		report.notes = append(report.notes, fmt.Sprintf("plan %s: %s not opened, though not everything was found; use --depth 0 for all", plan, wereNot(reading.Unread[plan])))
 	}
@@ -178,6 +184,46 @@ func (a *app) readLedger(ctx context.Context, cfg config.Config, inv *backup.Inv
 		report.notes = append(report.notes, "a point brings nothing back: "+problem)
 	}
 	return nil
+}
+
+// readDrills finds the newest good drill of each plan that takes a claim.
+func (r *coverageReport) readDrills(ctx context.Context, cat *catalog.Catalog, clusterUID string) error {
+	ids, err := cat.Drills(ctx, clusterUID)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	asked := map[string]bool{}
+	for _, c := range r.claims {
+		for _, p := range c.Plans {
+			if asked[p.Plan] {
+				continue
+			}
+			asked[p.Plan] = true
+			_, passed, err := cat.LastDrills(ctx, clusterUID, p.Plan, ids)
+			if err != nil {
+				return err
+			}
+			if passed != nil {
+				r.drills[p.Plan] = *passed
+			}
+		}
+	}
+	return nil
+}
+
+// drilled is when a plan of the claim was last practised with success; "" for
+// never.
+func (r *coverageReport) drilled(c *backup.ClaimCoverage) string {
+	var newest time.Time
+	for _, p := range c.Plans {
+		if d, found := r.drills[p.Plan]; found && d.Ended.After(newest) {
+			newest = d.Ended
+		}
+	}
+	if newest.IsZero() {
+		return ""
+	}
+	return duration.HumanDuration(r.now.Sub(newest)) + " ago"
 }
 
 func wereNot(older int) string {
@@ -271,9 +317,10 @@ type planPromise struct {
 	Plan    string         `json:"plan"`
 	RPO     string         `json:"rpo,omitempty"`
 	Promise backup.Promise `json:"promise"`
+	Drilled *time.Time     `json:"drilled,omitempty"` // the end of the plan's newest drill that passed
 }
 
-func newCoveredClaim(c backup.ClaimCoverage) coveredClaim {
+func (r *coverageReport) coveredClaim(c backup.ClaimCoverage) coveredClaim {
 	claim := coveredClaim{
 		Namespace: c.Claim.Namespace, Name: c.Claim.Name, Covered: c.Covered(), Plans: []planPromise{}, Promise: c.Promise(), Reason: c.Reason, Why: c.Why,
 		Volume: c.Volume, Reclaim: string(c.Reclaim), Driver: c.Disk.Driver, Handle: c.Disk.Handle,
@@ -282,6 +329,9 @@ func newCoveredClaim(c backup.ClaimCoverage) coveredClaim {
 		promise := planPromise{Plan: p.Plan, Promise: p.Promise}
 		if p.RPO > 0 {
 			promise.RPO = p.RPO.String()
+		}
+		if d, found := r.drills[p.Plan]; found {
+			promise.Drilled = &d.Ended
 		}
 		claim.Plans = append(claim.Plans, promise)
 	}
@@ -295,7 +345,7 @@ func newCoveredClaim(c backup.ClaimCoverage) coveredClaim {
 func (r *coverageReport) view() view {
 	claims := []coveredClaim{} // prints as [], not null
 	for _, c := range r.claims {
-		claims = append(claims, newCoveredClaim(c))
+		claims = append(claims, r.coveredClaim(c))
 	}
 	return view{
 		value: struct {
@@ -318,7 +368,7 @@ func (r *coverageReport) view() view {
 func (r *coverageReport) table(wide bool) table {
 	t := table{header: []string{"NAMESPACE", "CLAIM", "PLANS", "AGE", "RPO", "RECLAIM", "WHY"}}
 	if wide {
-		t.header = append(t.header, "POINT", "VOLUME", "DRIVER", "DISK")
+		t.header = append(t.header, "DRILLED", "POINT", "VOLUME", "DRIVER", "DISK")
 	}
 	for _, c := range r.claims {
 		var plans []string
@@ -338,7 +388,7 @@ func (r *coverageReport) table(wide bool) table {
 		}
 		row := []string{c.Claim.Namespace, c.Claim.Name, strings.Join(plans, ","), age, promiseText(&c), string(c.Reclaim), why}
 		if wide {
-			row = append(row, point, c.Volume, c.Disk.Driver, string(c.Disk.Handle))
+			row = append(row, r.drilled(&c), point, c.Volume, c.Disk.Driver, string(c.Disk.Handle))
 		}
 		t.add(row...)
 	}
