@@ -25,6 +25,7 @@ type Options struct {
 	Alone      bool   // there is no other agent: lead without an election
 	Keeper     Keeper // prunes; nil if this agent does not
 	KeepAt     Schedule
+	Drill      Driller                          // holds drills; nil if this agent does not
 	Watch      func(clusterUID string) Watchman // called by each new leader; nil for none
 	Observer   Observer
 	Notifier   *Notifier        // goes on where the leader before ended; it is to be one of the Observers too; nil for none

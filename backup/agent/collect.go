@@ -16,6 +16,7 @@ type descriptions struct {
 	paused, rpo, next, running, success                           *prometheus.Desc
 	lastEnd, lastTook, lastResult, lastClaims, lastSnaps, lastBad *prometheus.Desc
 	runs, skipped                                                 *prometheus.Desc
+	drillEnd, drillTook, drillResult, drillPassed                 *prometheus.Desc
 	age, protected, breached                                      *prometheus.Desc
 	points, tombstones, pointsRemoved, pruned, pruneStopped       *prometheus.Desc
 	orphans, orphansRemoved, swept, sweepStopped                  *prometheus.Desc
@@ -45,6 +46,10 @@ func newDescriptions() descriptions {
 	d.lastBad = add("plan_last_run_failed_claims", "Claims that the last run did not take as the plan asks.", "plan")
 	d.runs = add("runs_total", "Runs that ended, by result; each attempt is one.", "plan", "result")
 	d.skipped = add("occurrences_skipped_total", "Occurrences that did not run, by reason.", "plan", "reason")
+	d.drillEnd = add("plan_last_drill_timestamp_seconds", "When the last drill of the plan ended.", "plan")
+	d.drillTook = add("plan_last_drill_duration_seconds", "How long it took until all data was back and checked, or the drill had failed.", "plan")
+	d.drillResult = add("plan_last_drill_result", "1 for the result of the last drill, 0 for the others.", "plan", "result")
+	d.drillPassed = add("plan_last_good_drill_timestamp_seconds", "When the last drill ended that passed.", "plan")
 
 	d.age = add("claim_restorable_age_seconds", "Age of the newest data of the claim that can be brought back; +Inf if there is none.", "namespace", "claim", "plan")
 	d.protected = add("claim_protected", "Whether the claim's volume is Retain.", "namespace", "claim", "plan")
@@ -88,6 +93,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 		s.plan(&m.descs, name, p)
 		s.lastRun(&m.descs, name, p.last)
 		s.pruning(&m.descs, name, p.pruning)
+		s.drill(&m.descs, name, p)
 	}
 	for key, c := range m.claims {
 		s.claim(&m.descs, key, c)
@@ -137,6 +143,20 @@ func (s scrape) lastRun(d *descriptions, name string, last *lastRun) {
 	s.gauge(d.lastClaims, float64(last.counts.Claims), name)
 	s.gauge(d.lastSnaps, float64(last.counts.Snapshots), name)
 	s.gauge(d.lastBad, float64(last.failed), name)
+}
+
+func (s scrape) drill(d *descriptions, name string, p *planMetrics) {
+	s.time(d.drillPassed, p.passed, name)
+	if p.drill == nil {
+		return
+	}
+	s.time(d.drillEnd, p.drill.Ended, name)
+	if p.drill.Result() != DrillError {
+		s.gauge(d.drillTook, p.drill.Drill.CheckedAfter, name)
+	}
+	for _, result := range drillResults {
+		s.gauge(d.drillResult, truth(p.drill.Result() == result), name, string(result))
+	}
 }
 
 func (s scrape) pruning(d *descriptions, name string, p *Pruning) {

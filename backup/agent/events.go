@@ -31,6 +31,7 @@ const (
 	reasonRefused   = "ConfigurationRefused"
 	reasonPrune     = "PruneStopped"
 	reasonSweep     = "SweepStopped"
+	reasonDrill     = "DrillFailed"
 	reasonThrottled = "SnapshotsThrottled"
 	reasonMore      = "MoreClaims"
 
@@ -205,6 +206,16 @@ func (r *Recorder) Pruned(p Pruning) {
 func (r *Recorder) Swept(s Sweep) {
 	if reason := stopReason(s.Stopped, s.Err); reason != "" {
 		r.warn(reasonSweep, "no snapshot is removed (%s): %v", reason, s.Err)
+	}
+}
+
+func (r *Recorder) Drilled(end DrillEnd) {
+	switch result := end.Result(); {
+	case end.Recalled || result == DrillPassed:
+	case result == DrillError:
+		r.warn(reasonDrill, "plan %s: a drill could not be held: %v", end.Plan, end.Err)
+	default:
+		r.warn(reasonDrill, "plan %s: the drill of point %s failed: %s", end.Plan, end.Drill.Point, strings.Join(end.Drill.Reasons, "; "))
 	}
 }
 

@@ -187,7 +187,7 @@ func TestTheEventsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		reasonFailed, reasonPartial, reasonRecovered, reasonSkipped, reasonRefused, reasonPrune, reasonSweep, reasonThrottled, reasonMore,
+		reasonFailed, reasonPartial, reasonRecovered, reasonSkipped, reasonRefused, reasonPrune, reasonSweep, reasonDrill, reasonThrottled, reasonMore,
 		reasonClaimFailed, reasonClaimOpen, reasonClaimProtected, reasonClaimBreach, reasonClaimMet,
 	}
 	var documented []string

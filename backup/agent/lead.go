@@ -46,6 +46,7 @@ type leadership struct {
 	keepBase   time.Time        // as the base of a plan: what KeepAt has settled
 	lookAt     time.Time
 	pruneNow   map[string]bool // plans with a new point
+	drills     *drills
 }
 
 // progress is how far one plan has come.
@@ -128,6 +129,7 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	for _, outcome := range taken {
 		l.reportTakenOver(outcome)
 	}
+	l.drills = a.recallDrills(ctx, l.clusterUID, plans)
 	return l, nil
 }
 
@@ -261,6 +263,7 @@ func (l *leadership) drain() {
 	if l.tending {
 		<-l.tended
 	}
+	l.drills.wait()
 }
 
 // step starts what is due at now, and returns when to look again.
@@ -287,6 +290,7 @@ func (l *leadership) step(ctx context.Context, now time.Time) time.Time {
 		soonest(p.retryAt)
 	}
 	l.tend(ctx, now)
+	soonest(l.drills.step(ctx, now))
 	l.review(now)
 	return again
 }

@@ -53,6 +53,8 @@ type planMetrics struct {
 	success time.Time // of the newest complete point
 	last    *lastRun
 	pruning *Pruning
+	drill   *DrillEnd // the last
+	passed  time.Time // the end of the last drill that passed
 }
 
 // lastRun is how the last run of a plan ended.
@@ -209,6 +211,15 @@ func (m *Metrics) Pruned(pruning Pruning) {
 	m.changePlan(pruning.Plan, func(p *planMetrics) {
 		p.pruning = &pruning
 		p.pointsRemoved += float64(pruning.Removed)
+	})
+}
+
+func (m *Metrics) Drilled(end DrillEnd) {
+	m.changePlan(end.Plan, func(p *planMetrics) {
+		p.drill = &end
+		if end.Result() == DrillPassed {
+			p.passed = end.Ended
+		}
 	})
 }
 

@@ -165,6 +165,25 @@ func TestMetricsOfPruning(t *testing.T) {
 	expect(t, m, "orphaned_", `orphaned_snapshots 0`, `orphaned_snapshots_removed_total 1`)
 }
 
+func TestMetricsOfDrills(t *testing.T) {
+	m := newTestMetrics()
+	drill := func(outcome catalog.DrillOutcome) catalog.Drill {
+		return catalog.Drill{ID: "20250302-020000-nightly-0a1b2c3d", Outcome: outcome, CheckedAfter: 41.5}
+	}
+	m.Drilled(DrillEnd{Plan: "nightly", Ended: night, Drill: drill(catalog.DrillPassed), Recalled: true})
+	m.Drilled(DrillEnd{Plan: "nightly", Ended: night.Add(time.Minute), Drill: drill(catalog.DrillFailed)})
+	m.Drilled(DrillEnd{Plan: "hourly", Ended: night, Err: errors.New("no point")})
+	expect(t, m, "plan_last_good_drill", `plan_last_good_drill_timestamp_seconds{plan="nightly"} 1.7408808e+09`)
+	expect(t, m, "plan_last_drill",
+		`plan_last_drill_duration_seconds{plan="nightly"} 41.5`,
+		`plan_last_drill_result{plan="hourly",result="error"} 1`, `plan_last_drill_result{plan="hourly",result="failed"} 0`, `plan_last_drill_result{plan="hourly",result="passed"} 0`,
+		`plan_last_drill_result{plan="nightly",result="error"} 0`, `plan_last_drill_result{plan="nightly",result="failed"} 1`, `plan_last_drill_result{plan="nightly",result="passed"} 0`,
+		`plan_last_drill_timestamp_seconds{plan="hourly"} 1.7408808e+09`, `plan_last_drill_timestamp_seconds{plan="nightly"} 1.74088086e+09`,
+	)
+	m.Leading(false)
+	expect(t, m, "plan_last_")
+}
+
 func TestMetricsOfTheAgent(t *testing.T) {
 	m := newTestMetrics()
 	expect(t, m, "build_info{go_version=", fmt.Sprintf(`build_info{go_version="%s",version="v1.2.3"} 1`, goVersion(t, m)))

@@ -39,6 +39,9 @@ type Observer interface {
 	Pruned(pruning Pruning)
 	// Swept: snapshots that nothing names were looked for, or that was stopped.
 	Swept(sweep Sweep)
+	// Drilled: a drill of a plan ended. When a process begins to lead it is told
+	// of the newest that passed, and of the newest, of each plan.
+	Drilled(end DrillEnd)
 	// Throttled: snapshots wait because a component holds its requests back.
 	Throttled(throttling Throttling)
 }
@@ -153,6 +156,7 @@ func (Blind) RunEnded(RunEnd)                                 {}
 func (Blind) Covered([]ClaimState, time.Time)                 {}
 func (Blind) Pruned(Pruning)                                  {}
 func (Blind) Swept(Sweep)                                     {}
+func (Blind) Drilled(DrillEnd)                                {}
 func (Blind) Throttled(Throttling)                            {}
 
 // Observers passes what it is told on to each.
@@ -183,6 +187,7 @@ func (all Observers) Covered(claims []ClaimState, now time.Time) {
 }
 func (all Observers) Pruned(pruning Pruning) { all.each(func(o Observer) { o.Pruned(pruning) }) }
 func (all Observers) Swept(sweep Sweep)      { all.each(func(o Observer) { o.Swept(sweep) }) }
+func (all Observers) Drilled(end DrillEnd)   { all.each(func(o Observer) { o.Drilled(end) }) }
 func (all Observers) Throttled(throttling Throttling) {
 	all.each(func(o Observer) { o.Throttled(throttling) })
 }

@@ -19,6 +19,7 @@ type Plan struct {
 	RPO         time.Duration // how old the newest data of a claim may be; 0 for no promise
 	Retain      catalog.Retention
 	Zone        *time.Location // whose days and weeks Retain counts; nil is UTC
+	Drill       DrillPlan
 	// Request is what a run takes; Plan, Scheduled and Attempt are filled in
 	// by the agent.
 	Request backup.Request
