@@ -57,17 +57,17 @@ not be brought back or its check failed.`,
 	cmd.Flags().StringVar(&options.point, "point", "", "bring back this `point`: an id, or a unique prefix of one")
 	cmd.RegisterFlagCompletionFunc("point", complete(a.pointIDs))
 	cmd.Flags().BoolVar(&options.keep, "keep", false, "leave what was made, until --cleanup")
-	cmd.Flags().BoolVar(&options.cleanup, "cleanup", false, "remove what drills have left that were killed or kept; hold none")
+	cmd.Flags().BoolVar(&options.cleanup, "cleanup", false, "remove what drills have left that were killed or kept, of all plans or of --plan; hold none")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if options.cleanup == (options.plan != "") || options.cleanup && (options.point != "" || options.keep) {
-			return usagef("say --plan NAME to hold a drill, or --cleanup alone to remove what drills have left")
+		if options.plan == "" && !options.cleanup || options.cleanup && (options.point != "" || options.keep) {
+			return usagef("say --plan NAME to hold a drill, or --cleanup [--plan NAME] to remove what drills have left")
 		}
 		cfg, err := a.config(cmd)
 		if err != nil {
 			return err
 		}
 		if options.cleanup {
-			return a.cleanUpDrills(cmd.Context(), cfg, format)
+			return a.cleanUpDrills(cmd.Context(), cfg, options, format)
 		}
 		held, err := a.drill(cmd.Context(), cfg, options)
 		if held.ID == "" {
@@ -126,12 +126,12 @@ func drillCheck(plan config.Plan) drill.Check {
 }
 
 // cleanUpDrills removes what drills have left.
-func (a *app) cleanUpDrills(ctx context.Context, cfg config.Config, format *output) error {
+func (a *app) cleanUpDrills(ctx context.Context, cfg config.Config, options drillOptions, format *output) error {
 	c, err := a.connect(cfg)
 	if err != nil {
 		return err
 	}
-	cleaned, err := a.driller(c, nil, nil).CleanUp(ctx, true)
+	cleaned, err := a.driller(c, nil, nil).CleanUp(ctx, options.plan, true)
 	printed := format.print(a.stdout, view{value: cleaned, human: func(w io.Writer, _ bool) error {
 		for _, id := range cleaned.UnderWay {
 			fmt.Fprintf(w, "Drill %s is under way, and is left alone.\n", id)

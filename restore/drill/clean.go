@@ -44,12 +44,12 @@ type Cleaned struct {
 	Kept     []catalog.DrillID `json:"kept,omitempty"`
 }
 
-// CleanUp removes what drills have left that are over: those that were killed,
-// and, if kept is set, those that were to be kept. A drill is over if its
+// CleanUp removes what drills of a plan, "" for all, have left that are over: those
+// that were killed, and, if kept is set, those that were to be kept. A drill is over if its
 // namespaces do not change for a while, which is waited for if there are any.
 // What it may not remove it names in its error. It may be run at any time.
-func (d *Driller) CleanUp(ctx context.Context, kept bool) (Cleaned, error) {
-	first, err := d.marked(ctx)
+func (d *Driller) CleanUp(ctx context.Context, plan string, kept bool) (Cleaned, error) {
+	first, err := d.marked(ctx, plan)
 	if err != nil || len(first) == 0 {
 		return Cleaned{Drills: []catalog.DrillID{}}, err
 	}
@@ -62,7 +62,7 @@ func (d *Driller) CleanUp(ctx context.Context, kept bool) (Cleaned, error) {
 		case <-time.After(d.lapse()):
 		}
 	}
-	now, err := d.marked(ctx)
+	now, err := d.marked(ctx, plan)
 	if err != nil {
 		return result, err
 	}
@@ -91,13 +91,13 @@ type sign struct {
 }
 
 // marked finds the drills that have left anything.
-func (d *Driller) marked(ctx context.Context) ([]sign, error) {
+func (d *Driller) marked(ctx context.Context, plan string) ([]sign, error) {
 	seen, err := d.look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var signs []sign
-	for _, l := range Decide(seen, func(catalog.DrillID) bool { return true }) {
+	for _, l := range Decide(seen, func(id catalog.DrillID) bool { return plan == "" || id.Plan() == plan }) {
 		s := sign{id: l.Drill}
 		for _, n := range seen.Namespaces {
 			if markedBy(n.Labels) == l.Drill {

@@ -37,7 +37,7 @@ var ErrNoPoint = errors.New("no complete point")
 // not, because the cluster or the store did not answer, or ctx ended, leaves no
 // evidence. If only the cleaning up fails, the evidence comes with an error.
 func (d *Driller) Run(ctx context.Context, o Options) (drill catalog.Drill, err error) {
-	if _, err := d.CleanUp(ctx, false); err != nil {
+	if _, err := d.CleanUp(ctx, "", false); err != nil {
 		if ctx.Err() != nil {
 			return catalog.Drill{}, err
 		}
