@@ -40,7 +40,7 @@ func (p agentParts) assemble(ctx context.Context) (*agent.Notifier, *agent.Agent
 	a = agent.New(agent.Options{
 		Runner: agent.NewRunner(p.runner(observers)), Catalog: p.catalog, Identity: p.identity, Kubernetes: p.clients.kubernetes,
 		Namespace: p.cfg.Agent.Namespace, Alone: !p.cfg.Agent.LeaderElect,
-		Keeper: p.keeper(), KeepAt: p.keepAt(), Watch: p.watch,
+		Keeper: p.keeper(), KeepAt: p.keepAt(), Drill: agentDriller{p}, Watch: p.watch,
 		Observer: observers, Notifier: notifier, Log: p.log,
 	})
 	return notifier, a

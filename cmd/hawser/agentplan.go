@@ -35,6 +35,12 @@ func agentPlan(p config.Plan) (agent.Plan, error) {
 		Name: p.Name, Paused: p.Paused, CatchUp: p.CatchUp, Concurrency: agent.Concurrency(p.Concurrency), RPO: p.RPO,
 		Retain: retention(p.Retain), Zone: zone, Request: request,
 	}
+	plan.Drill = agent.DrillPlan{Image: p.Drill.Image, Command: p.Drill.Command, Timeout: p.Drill.Timeout}
+	if p.Drill.Schedule != "" {
+		if plan.Drill.Schedule, err = agent.ParseSchedule(p.Drill.Schedule, zone, 0); err != nil {
+			return agent.Plan{}, usage(err)
+		}
+	}
 	if p.Schedule != "" {
 		if plan.Schedule, err = agent.ParseSchedule(p.Schedule, zone, p.Jitter); err != nil {
 			return agent.Plan{}, usage(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hawser.dev/hawser/backup/agent"
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
 	"hawser.dev/hawser/restore"
@@ -118,6 +119,15 @@ func (a *app) drill(ctx context.Context, cfg config.Config, options drillOptions
 	progress := a.newProgress()
 	defer progress.close()
 	return a.driller(c, cat, progress).Run(ctx, o)
+}
+
+// agentDriller holds drills for an agent.
+type agentDriller struct{ agentParts }
+
+// Drill implements agent.Driller.
+func (d agentDriller) Drill(ctx context.Context, plan agent.Plan) (catalog.Drill, error) {
+	check := drill.Check{Image: plan.Drill.Image, Command: plan.Drill.Command, Timeout: plan.Drill.Timeout}
+	return d.driller(d.clients, d.catalog, nil).Run(ctx, drill.Options{Plan: plan.Name, Check: check})
 }
 
 // drillCheck is how the volumes of a plan's drills are checked.
