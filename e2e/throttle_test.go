@@ -61,6 +61,26 @@ func TestTheLogNamesADriverThatTakesLong(t *testing.T) {
 	slow.blamesNoOther("driver", 50*time.Second)
 }
 
+// The agent says so in its log and in its metrics.
+func TestTheAgentsMetricsNameWhatThrottles(t *testing.T) {
+	w := ownWorld(t, cluster.Options{Throttle: map[string]int{"snapshot-controller": 1}})
+	w.deployRedis(16, "disks-retain")
+	a := w.startAgent("one", w.configure(filepath.Join(t.TempDir(), "config.yaml"), w.everyMinute("minutely")), "--agent-leader-elect=false")
+	defer a.kill()
+	var metrics string
+	w.eventually("a metric of what throttles", 150*time.Second, func() bool {
+		_, metrics = a.get("/metrics")
+		return strings.Contains(metrics, `hawser_throttled_total{component="snapshot-controller"}`)
+	})
+	if strings.Count(metrics, "hawser_throttled_total{") != 1 || !strings.Contains(metrics, `hawser_throttled_seconds_total{component="snapshot-controller"} 15`) {
+		t.Errorf("metrics:\n%s", metrics)
+	}
+	lines := slowLines(t, a.log)
+	if len(lines) != 1 || lines[0].Component != "snapshot-controller" || lines[0].Plan != "minutely" {
+		t.Fatalf("lines %+v", lines)
+	}
+}
+
 // slowBackup is a backup that takes long, and what it logs.
 type slowBackup struct {
 	*world
@@ -100,11 +120,18 @@ func (l *slowLine) UnmarshalJSON(data []byte) error {
 	}{(*fields)(l), &l.Message})
 }
 
-// lines are those of the log so far.
 func (b *slowBackup) lines() []slowLine {
 	b.t.Helper()
-	file, err := os.Open(b.log)
-	b.must(err)
+	return slowLines(b.t, b.log)
+}
+
+// slowLines reads those of a log so far.
+func slowLines(t *testing.T, log string) []slowLine {
+	t.Helper()
+	file, err := os.Open(log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer file.Close()
 	var lines []slowLine
 	for scanner := bufio.NewScanner(file); scanner.Scan(); {
