@@ -90,7 +90,7 @@ func writes(content *snapshotv1.VolumeSnapshotContent) (marked, told time.Time) 
 		case entry.Time == nil || entry.FieldsV1 == nil:
 		case entry.Subresource == "status":
 			told = latest(told, entry.Time.Time)
-		case bytes.Contains(entry.FieldsV1.Raw, []byte(beingCreated)):
+		case bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(beingCreated)):
 			marked = latest(marked, entry.Time.Time)
 		}
 	}

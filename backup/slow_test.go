@@ -152,7 +152,7 @@ func recorded(t *testing.T, words []string) (*snapshotv1.VolumeSnapshot, *snapsh
 
 func written(subresource, fields string, at metav1.Time) metav1.ManagedFieldsEntry {
 	return metav1.ManagedFieldsEntry{
-		Manager: "a sidecar", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: subresource, Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
+		Manager: "a sidecar", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: subresource, Time: &at, FieldsV1: metav1.NewFieldsV1(fields),
 	}
 }
 

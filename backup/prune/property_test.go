@@ -278,9 +278,7 @@ func aYear(t *testing.T, random *rand.Rand) {
 	for i := range 3 {
 		l.make(run{cluster: otherUID, at: noon.Add(time.Duration(i-10) * time.Hour)})
 	}
-	for _, key := range l.keys() {
-		foreign = append(foreign, key)
-	}
+	foreign = append(foreign, l.keys()...)
 	retain := catalog.Retention{Last: 2}
 	options := func() Options {
 		return Options{Sweep: chance(random, 3), Confirm: true, Policies: []Policy{{Plan: "databases", Retain: retain}}}

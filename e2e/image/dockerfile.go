@@ -37,14 +37,14 @@ func parse(dockerfile string) ([]stage, error) {
 			}
 			stages = append(stages, s)
 		case len(stages) == 0:
-			return nil, fmt.Errorf("Dockerfile: %s before FROM", name)
+			return nil, fmt.Errorf("the Dockerfile: %s before FROM", name)
 		default:
 			last := &stages[len(stages)-1]
 			last.instructions = append(last.instructions, instruction{name, rest})
 		}
 	}
 	if len(stages) != 2 || stages[1].base != "scratch" {
-		return nil, errors.New("Dockerfile: want a stage that builds, and one from scratch")
+		return nil, errors.New("the Dockerfile: want a stage that builds, and one from scratch")
 	}
 	return stages, nil
 }
@@ -79,7 +79,7 @@ func (s stage) assemble(root, from string, open func(name string) (*os.File, err
 			}
 		case "EXPOSE": // for people
 		default:
-			return Image{}, fmt.Errorf("Dockerfile: what %s does is not known here", i.name)
+			return Image{}, fmt.Errorf("the Dockerfile: what %s does is not known here", i.name)
 		}
 	}
 	return image, nil

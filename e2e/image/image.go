@@ -95,7 +95,7 @@ func (s stage) build(ctx context.Context, source, built, architecture string) er
 				return fmt.Errorf("RUN %s: %w\n%s", i.rest, err, said.Bytes())
 			}
 		default:
-			return fmt.Errorf("Dockerfile: what %s does is not known here", i.name)
+			return fmt.Errorf("the Dockerfile: what %s does is not known here", i.name)
 		}
 	}
 	return nil

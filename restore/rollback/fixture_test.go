@@ -116,12 +116,6 @@ func rollingBack() Options {
 	return Options{Act: Rollback, Namespace: "shop", Workload: catalog.Workload{Kind: "StatefulSet", Name: "redis"}, Now: testNow}
 }
 
-func undoing() Options {
-	o := rollingBack()
-	o.Act = Undo
-	return o
-}
-
 // content is a retained VolumeSnapshotContent of a snapshot.
 func content(handle string) snapshotv1.VolumeSnapshotContent {
 	return snapshotv1.VolumeSnapshotContent{Spec: snapshotv1.VolumeSnapshotContentSpec{
