@@ -35,7 +35,6 @@ const restoring = 24 * time.Hour
 func Decide(s State) Plan {
 	d := decider{State: s, plan: Plan{Decisions: []Decision{}, Swept: s.Sweep}}
 	d.guardAll()
-	d.forgettable = d.findForgettable()
 	byPlan := map[string][]*Point{}
 	for i := range d.Points {
 		p := &d.Points[i]
@@ -60,9 +59,8 @@ func Decide(s State) Plan {
 // decider is the state of one decision.
 type decider struct {
 	State
-	plan        Plan
-	halted      Guard // the guard that stops everything; "" if none does
-	forgettable sets.Set[catalog.PointID]
+	plan   Plan
+	halted Guard // the guard that stops everything; "" if none does
 }
 
 // add decides on one point.
@@ -96,22 +94,17 @@ func (d *decider) decidePlan(policy Policy, points []*Point) {
 		d.stopPlan(*stop, points)
 		return
 	}
-	histories, open := d.histories(points)
-	decisions, err := policy.Retain.Apply(histories, policy.Zone)
+	retained, useless, err := d.retain(policy, points)
 	if err != nil {
 		d.stopPlan(Stop{Guard: GuardPolicy, Plan: policy.Plan, Why: err.Error(), Remedy: "correct retain of plan " + policy.Plan}, points)
 		return
 	}
-	retained := map[catalog.PointID]catalog.Decision{}
-	for _, decision := range decisions {
-		retained[decision.Point] = decision
-	}
 	first := len(d.plan.Decisions)
 	for _, p := range points {
-		if decision, ok := retained[p.Point]; ok && !open.Has(p.Point) {
+		if decision, ok := retained[p.Point]; ok && !p.open() {
 			d.decide(p, decision)
 		} else {
-			d.decideOther(p, decision)
+			d.decideOther(p, decision, useless)
 		}
 	}
 	if stop := d.tooMany(policy.Plan, d.plan.Decisions[first:]); stop != nil {
@@ -120,10 +113,24 @@ func (d *decider) decidePlan(policy Policy, points []*Point) {
 	}
 }
 
-// histories are the points that the policy decides on. Those of runs that are
-// not cleared up after are among them, but are not to be touched.
-func (d *decider) histories(points []*Point) (histories []catalog.History, open sets.Set[catalog.PointID]) {
-	open = sets.New[catalog.PointID]()
+// retain applies the policy to the points of its plan, and finds the tombstones
+// that explain nothing any more.
+func (d *decider) retain(policy Policy, points []*Point) (map[catalog.PointID]catalog.Decision, sets.Set[catalog.PointID], error) {
+	decisions, err := policy.Retain.Apply(d.histories(points), policy.Zone)
+	if err != nil {
+		return nil, nil, err
+	}
+	retained := map[catalog.PointID]catalog.Decision{}
+	for _, decision := range decisions {
+		retained[decision.Point] = decision
+	}
+	useless, err := forgettable(points)
+	return retained, useless, err
+}
+
+// histories are the closed points that the policy decides on, also those of
+// runs that are not cleared up after and so are not to be touched.
+func (d *decider) histories(points []*Point) []catalog.History {
 	saved := sets.New[catalog.ClaimKey]() // the data of which some point has
 	for _, p := range points {
 		if p.contents != nil {
@@ -132,18 +139,15 @@ func (d *decider) histories(points []*Point) (histories []catalog.History, open 
 			}
 		}
 	}
+	var histories []catalog.History
 	for _, p := range points {
-		if p.Entry == nil {
-			continue
+		if p.Entry != nil {
+			histories = append(histories, catalog.History{
+				Presence: p.Presence, Commit: p.Entry.Commit, Claims: p.claims(saved), Verified: d.verified(p),
+			})
 		}
-		if p.open() {
-			open.Insert(p.Point)
-		}
-		histories = append(histories, catalog.History{
-			Presence: p.Presence, Commit: p.Entry.Commit, Claims: p.claims(saved), Verified: d.verified(p),
-		})
 	}
-	return histories, open
+	return histories
 }
 
 // claims are those whose data the point brings back; and those of which it has
@@ -199,7 +203,8 @@ func (d *decider) restoredFrom(p *Point) bool {
 }
 
 // decideOther decides on what the policy says nothing of, or may not touch.
-func (d *decider) decideOther(p *Point, retained catalog.Decision) {
+// useless are the tombstones that explain nothing any more.
+func (d *decider) decideOther(p *Point, retained catalog.Decision, useless sets.Set[catalog.PointID]) {
 	switch {
 	case p.open() && p.Entry == nil:
 		d.add(p, Leave, "a run of it is under way, or was cut off and will be cleared up after")
@@ -211,7 +216,7 @@ func (d *decider) decideOther(p *Point, retained catalog.Decision) {
 		d.add(p, Remove, "its removal has begun")
 	case p.Buried != nil && d.holds(p):
 		d.add(p, Remove, "it is removed, but a snapshot of it is still there")
-	case removed(p.Presence) && d.forgettable.Has(p.Point):
+	case removed(p.Presence) && useless.Has(p.Point):
 		d.add(p, Forget, "it is removed, and no point that is left leads to it")
 	case removed(p.Presence):
 		d.add(p, Gone, p.Buried.Reasons...)
@@ -228,14 +233,13 @@ func (d *decider) holds(p *Point) bool {
 	})
 }
 
-// findForgettable finds the tombstones that explain nothing any more. None, if
-// anything that could lead to one cannot be read.
-func (d *decider) findForgettable() sets.Set[catalog.PointID] {
-	found := sets.New[catalog.PointID]()
+// forgettable finds the tombstones of a plan that explain nothing any more. All
+// of its points could be read.
+func forgettable(points []*Point) (sets.Set[catalog.PointID], error) {
 	var survey []catalog.Presence
 	var entries []catalog.Entry
 	var tombstones []catalog.Tombstone
-	for _, p := range d.Points {
+	for _, p := range points {
 		survey = append(survey, p.Presence)
 		if p.Entry != nil {
 			entries = append(entries, *p.Entry)
@@ -243,18 +247,13 @@ func (d *decider) findForgettable() sets.Set[catalog.PointID] {
 		if p.Buried != nil {
 			tombstones = append(tombstones, *p.Buried)
 		}
-		if p.Tombstone && p.Buried == nil {
-			return found
-		}
 	}
-	forgettable, err := catalog.Forgettable(survey, entries, tombstones)
-	if err != nil {
-		return found
-	}
-	for _, p := range forgettable {
+	useless, err := catalog.Forgettable(survey, entries, tombstones)
+	found := sets.New[catalog.PointID]()
+	for _, p := range useless {
 		found.Insert(p.Point)
 	}
-	return found
+	return found, err
 }
 
 // stopPlan leaves all points of a plan as they are.
