@@ -22,4 +22,7 @@ var Rows = []Row{
 	{"hooks: post runs after Ctrl-C", []string{"TestThePostHookRunsAfterCtrlC"}},
 	{"the agent in the cluster, as the chart says", []string{"TestTheAgentInTheCluster"}},
 	{"labels, ordinals, sizes, block, subPath …", []string{"TestControlsSurvive"}},
+	{"Redis, three with roles: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/redis-roles"}},
+	{"MariaDB StatefulSet: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-statefulset"}},
+	{"MariaDB Deployment: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-deployment"}},
 }
