@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
@@ -192,7 +193,8 @@ func TestPruneRemovesWhatThePolicyDropsAndNothingElse(t *testing.T) {
 	}
 }
 
-// The VolumeSnapshots go with their namespace, the contents stay.
+// The VolumeSnapshots go with their namespace, the contents stay. One of them
+// is as snapshot-controller leaves it that did not see its VolumeSnapshot go.
 func TestPruneRemovesSnapshotsWhoseNamespaceIsGone(t *testing.T) {
 	p := newPruning(t, 2, 1)
 	points := p.points(2)
@@ -200,6 +202,11 @@ func TestPruneRemovesSnapshotsWhoseNamespaceIsGone(t *testing.T) {
 	p.must(p.client.CoreV1().Namespaces().Delete(p.ctx, p.namespace, metav1.DeleteOptions{}))
 	p.awaitAll(snapshotsResource, none)
 	p.expectStored(p.snapshotsIn(points...))
+	point, err := p.catalog().Load(p.ctx, p.clusterUID(), points[0])
+	p.must(err)
+	unaware := []byte(`{"metadata":{"annotations":{"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted":null}}}`)
+	_, err = p.snapshots.SnapshotV1().VolumeSnapshotContents().Patch(p.ctx, point.Bundle.Volumes[0].Snapshot.Content, types.MergePatchType, unaware, metav1.PatchOptions{})
+	p.must(err)
 	p.pruneUntil(map[catalog.PointID]prune.Verdict{points[0]: prune.Gone, points[1]: prune.Keep})
 	p.expectStored(kept)
 	if _, contents := p.hawserSnapshots(); len(contents) != 2 {
