@@ -183,6 +183,25 @@ func TestHawserTakesTheConfigurationOfTheChart(t *testing.T) {
 	}
 }
 
+// Whatever the file of hawser may say, but agent and prune, the values may say.
+func TestTheChartTakesTheConfigurationOfHawser(t *testing.T) {
+	var configuration map[string]any
+	data, err := os.ReadFile("../deploy/hawser.example.yaml")
+	if err == nil {
+		err = yaml.Unmarshal(data, &configuration)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(configuration, "agent")
+	delete(configuration, "prune")
+	values, err := yaml.Marshal(map[string]any{"config": configuration})
+	if err != nil {
+		t.Fatal(err)
+	}
+	render(t, "full", string(values))
+}
+
 // configurationOf is the file that the Pods see.
 func configurationOf(t *testing.T, documents []chart.Document) string {
 	t.Helper()

@@ -47,7 +47,7 @@ func TestWhoHoldsWhat(t *testing.T) {
 	if got := matching(granted(t, secrets, "hawser-backup"), "secrets"); !slices.Equal(got, []string{"list secrets"}) {
 		t.Errorf("with includeSecrets, hawser-backup may %q", got)
 	}
-	if got := matching(granted(t, render(t, "minimal", "{includeSecrets: true, restore: {bind: true}}"), "hawser-restore"), "secrets"); !slices.Equal(got, []string{"create secrets", "list secrets"}) {
+	if got := matching(granted(t, render(t, "minimal", "{includeSecrets: true, restore: {bind: true}}"), "hawser-restore"), "secrets"); !slices.Equal(got, []string{"create secrets", "get secrets", "list secrets"}) {
 		t.Errorf("with includeSecrets and restore.bind, hawser-restore may %q", got)
 	}
 	hooks := render(t, "minimal", "hooks: {namespaces: [shop]}")
