@@ -18,9 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/e2e/clitest"
 )
 
 // drilling is a world with a plan that is practised.
@@ -102,7 +104,9 @@ func (d *drilling) drillLeft() []string {
 			left = append(left, "Namespace "+n.Name)
 		}
 	}
-	ours := func(labels map[string]string) bool { return catalog.DrillID(labels[catalog.DrillLabel]).Plan() == d.plan }
+	ours := func(labels map[string]string) bool {
+		return catalog.DrillID(labels[catalog.DrillLabel]).Plan() == d.plan
+	}
 	classes, err := d.client.StorageV1().StorageClasses().List(d.ctx, metav1.ListOptions{LabelSelector: catalog.DrillLabel})
 	d.must(err)
 	for _, c := range classes.Items {
@@ -276,15 +280,7 @@ func TestKilledDrillsAreClearedUp(t *testing.T) {
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
 			for round := range 2 {
-				// Side by side, since one that finds what another has left first waits
-				// to see whether that is under way.
-				var ended sync.WaitGroup
-				for range 5 {
-					running := d.start("drill", "--plan", d.plan, "--config", d.file, "-n", d.prefix)
-					timer := time.AfterFunc(time.Duration(300+random.IntN(4000))*time.Millisecond, func() { _ = running.Kill() })
-					ended.Go(func() { running.Wait(); timer.Stop() })
-				}
-				ended.Wait()
+				d.killDrills(5, func() time.Duration { return time.Duration(random.IntN(2000)) * time.Millisecond })
 				t.Logf("killed drills have left %d objects and %d disks", len(d.drillLeft()), len(d.disksFrom()))
 				if round == 0 {
 					d.run(0, "drill", "--cleanup", "--plan", d.plan)
@@ -294,6 +290,38 @@ func TestKilledDrillsAreClearedUp(t *testing.T) {
 				d.awaitNothing(fmt.Sprintf("after round %d", round))
 			}
 		})
+	}
+}
+
+// killDrills starts n drills side by side, since one that finds what another has
+// left first waits to see whether that is under way, and kills one of them a
+// while after each scratch namespace has appeared.
+func (d *drilling) killDrills(n int, while func() time.Duration) {
+	d.t.Helper()
+	watcher, err := d.client.CoreV1().Namespaces().Watch(d.ctx, metav1.ListOptions{LabelSelector: catalog.DrillLabel})
+	d.must(err)
+	defer watcher.Stop()
+	var running []*clitest.Process
+	var ended sync.WaitGroup
+	for range n {
+		one := d.start("drill", "--plan", d.plan, "--config", d.file, "-n", d.prefix)
+		running = append(running, one)
+		ended.Go(func() { one.Wait() })
+	}
+	over := make(chan struct{})
+	go func() { ended.Wait(); close(over) }()
+	for killed := 0; ; {
+		select {
+		case <-over:
+			return
+		case event := <-watcher.ResultChan():
+			namespace, ok := event.Object.(*corev1.Namespace)
+			if ok && event.Type == watch.Added && strings.HasPrefix(namespace.Name, d.prefix) && killed < n {
+				one := running[killed]
+				killed++
+				time.AfterFunc(while(), func() { _ = one.Kill() }) // it may have just ended
+			}
+		}
 	}
 }
 

@@ -25,4 +25,5 @@ var Rows = []Row{
 	{"Redis, three with roles: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/redis-roles"}},
 	{"MariaDB StatefulSet: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-statefulset"}},
 	{"MariaDB Deployment: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-deployment"}},
+	{"drills: the data is checked, damage shows", []string{"TestADrillChecksTheData"}},
 }
