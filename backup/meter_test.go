@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -87,6 +88,28 @@ func TestARequestThatGivesUpWaitsNoMore(t *testing.T) {
 			t.Errorf("requests have waited for %s, want 1s", got)
 		}
 	})
+}
+
+// roundTrips answers each request so.
+type roundTrips func(*http.Request) (*http.Response, error)
+
+func (f roundTrips) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What becomes a stream, such as an exec, is no simple write; what got no answer
+// says nothing.
+func TestTheMeterLeavesStreamsAndFailuresOut(t *testing.T) {
+	meter, config := new(Meter), &rest.Config{Host: "https://example.com"}
+	meter.PutOn(config)
+	transport := config.WrapTransport(roundTrips(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Path == "/exec" {
+			return &http.Response{StatusCode: http.StatusSwitchingProtocols}, nil
+		}
+		return nil, errors.New("connection refused")
+	}))
+	for _, path := range []string{"/exec", "/lost"} {
+		transport.RoundTrip(httptest.NewRequest(http.MethodPost, path, nil))
+	}
+	wantDiff(t, "requests", Requests{Sent: 1}, meter.Requests())
 }
 
 func TestWithoutALimitNothingIsHeldBack(t *testing.T) {

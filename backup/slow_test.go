@@ -261,6 +261,17 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
+// A mark comes off by one request. If that takes long, so does all that
+// csi-snapshotter asks of the API server, whatever the driver does.
+func TestAMarkThatStaysOnTellsOfTheSidecar(t *testing.T) {
+	for after, want := range map[time.Duration]string{slowMark: "throttles csi-snapshotter", slowMark - time.Second: "working driver"} {
+		told := at(1, AtEnd, time.Minute)
+		told[0].Closing = noon.Add(-after)
+		now := Look{At: noon, Written: noon, Sights: slices.Concat(told, at(8, AtDriver, 14*time.Second), at(8, AtSidecar, 14*time.Second))}
+		wantDiff(t, "findings", []string{want}, kinds(Diagnose(Look{At: ago(15 * time.Second)}, now, noon.Add(time.Hour))))
+	}
+}
+
 func TestDiagnoseCountsWhatWasSentSinceTheLastLook(t *testing.T) {
 	refused := Requests{Sent: 100, Refused: 50, Writes: 50, WriteTime: time.Hour, Held: time.Hour}
 	waiting := slices.Concat(at(5, AtHawser, 0), at(5, AtController, 14*time.Second))
