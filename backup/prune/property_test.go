@@ -265,7 +265,7 @@ func checkOrphans(problem func(string, ...any), s State, plan Plan) {
 // A year of two clusters' life in one catalog, in which anything happens:
 // agents are killed, namespaces are deleted, snapshots leak, policies change.
 func TestAYearOfPruning(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(25) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { aYear(t, rand.New(rand.NewPCG(seed, 7))) })
 		})
