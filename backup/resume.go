@@ -22,19 +22,15 @@ import (
 // next run.
 var ErrRolledBack = errors.New("the interrupted run was rolled back")
 
-// Resume takes up a run that another agent has begun and left open. If all its
+// resume takes up a run that another agent has begun and left open. If all its
 // snapshots were requested it completes the point from them: they are of the
 // moment at which the other one took them. Otherwise some would be of now, so it
 // rolls the run back and fails with ErrRolledBack; as it does if hooks were to
 // keep Pods quiet, since nobody knows whether they did until each snapshot was
-// cut. request is that of the run's plan. Both agents may be at it at once: one
+// cut. request is what the run's plan asks for now, for this run. Both agents may be at it at once: one
 // of them closes the point, and both return its commit.
-func (r *Runner) Resume(ctx context.Context, request Request, intent catalog.Intent) (catalog.Commit, error) {
-	request.Plan, request.Scheduled, request.Attempt = intent.Plan, intent.Scheduled, intent.Attempt
+func (r *Runner) resume(ctx context.Context, request Request, intent catalog.Intent) (catalog.Commit, error) {
 	run, err := r.prepare(ctx, request)
-	if no := (unselectable{}); errors.As(err, &no) {
-		return r.RollBack(ctx, intent, no.Error())
-	}
 	if err != nil {
 		return catalog.Commit{}, err
 	}
@@ -71,20 +67,11 @@ func (r *run) takeUp(intent catalog.Intent) {
 	r.note("the agent that began the run ended before it did; another one completed it")
 }
 
-// RollBack abandons a run that another agent has begun and left open, and
+// rollBack abandons a run that another agent has begun and left open, and
 // removes what it had made; reason is for the record. It fails with
 // ErrRolledBack when it is done. If the run was committed meanwhile it returns
-// the commit.
-func (r *Runner) RollBack(ctx context.Context, intent catalog.Intent, reason string) (catalog.Commit, error) {
-	survey, err := r.Catalog.Survey(ctx, intent.Cluster.UID)
-	if err != nil {
-		return catalog.Commit{}, err
-	}
-	return r.rollBack(ctx, intent, survey, reason, nil)
-}
-
-// rollBack is RollBack. release, which may be nil, is called once it is certain
-// that the run cannot commit.
+// the commit. release, which may be nil, is called once it is certain that the
+// run cannot commit.
 func (r *Runner) rollBack(ctx context.Context, intent catalog.Intent, survey []catalog.Presence, reason string, release func(context.Context)) (catalog.Commit, error) {
 	if err := r.fence(ctx, intent, survey, "its agent "+intent.Agent+" ended before the run did, and "+reason); err != nil {
 		return catalog.Commit{}, err

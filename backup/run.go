@@ -114,12 +114,6 @@ const (
 // ErrNothing: the selection holds no claim that can be backed up.
 var ErrNothing = errors.New("nothing to back up")
 
-// unselectable is why a selection finds nothing to back up in the cluster as it
-// is, which no retry will mend.
-type unselectable struct{ error }
-
-func (u unselectable) Unwrap() error { return u.error }
-
 // run is the state of one run.
 type run struct {
 	*Runner
@@ -223,10 +217,10 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	}
 	selected, err := Select(run.inv, request.Select, request.Include)
 	if err != nil {
-		return nil, unselectable{err}
+		return nil, err
 	}
 	if len(selected.Volumes) == 0 {
-		return nil, unselectable{nothing(selected.Skipped)}
+		return nil, nothing(selected.Skipped)
 	}
 	run.volumes, run.persistent = selected.Volumes, selected.Persistent
 	run.skipped, run.objects = selected.Skipped, selected.Objects

@@ -75,29 +75,32 @@ func (r *Runner) takeOver(ctx context.Context, p catalog.Presence, requestFor fu
 	}
 	request, known := requestFor(intent.Plan)
 	request.Plan, request.Scheduled, request.Attempt = intent.Plan, intent.Scheduled, intent.Attempt
-	switch {
-	case p.Commit:
-		if _, err := r.clearUp(ctx, intent, r.releaseLater(request, known, intent)); err != nil {
-			r.log().Warn("an earlier run could not be cleared up; the next backup tries again", "point", p.Point, "error", err)
-		}
-		return outcome, false
-	case known:
-		outcome.Commit, outcome.Err = r.resumeOrRollBack(ctx, request, intent)
-	default:
-		outcome.Commit, outcome.Err = r.RollBack(ctx, intent, "the configuration has no such plan any more")
+	if !p.Commit {
+		commit, err := r.resumeOrRollBack(ctx, request, known, intent)
+		return TakenOver{Intent: intent, Commit: commit, Err: err}, true
 	}
-	outcome.Intent = intent
-	return outcome, true
+	if _, err := r.clearUp(ctx, intent, r.releaseLater(request, known, intent)); err != nil {
+		r.log().Warn("an earlier run could not be cleared up; the next backup tries again", "point", p.Point, "error", err)
+	}
+	return outcome, false
 }
 
 // resumeOrRollBack rolls back also what could be completed at another moment: a
 // new attempt comes sooner to a point.
-func (r *Runner) resumeOrRollBack(ctx context.Context, request Request, intent catalog.Intent) (catalog.Commit, error) {
-	commit, err := r.Resume(ctx, request, intent)
-	if err == nil || errors.Is(err, ErrRolledBack) || ctx.Err() != nil {
-		return commit, err
+func (r *Runner) resumeOrRollBack(ctx context.Context, request Request, known bool, intent catalog.Intent) (catalog.Commit, error) {
+	reason := "the configuration has no such plan any more"
+	if known {
+		commit, err := r.resume(ctx, request, intent)
+		if err == nil || errors.Is(err, ErrRolledBack) || ctx.Err() != nil {
+			return commit, err
+		}
+		reason = "it could not be completed: " + err.Error()
 	}
-	return r.RollBack(ctx, intent, "it could not be completed: "+err.Error())
+	survey, err := r.Catalog.Survey(ctx, intent.Cluster.UID)
+	if err != nil {
+		return catalog.Commit{}, err
+	}
+	return r.rollBack(ctx, intent, survey, reason, r.releaseLater(request, known, intent))
 }
 
 // releaseLater returns what runs the post hooks of a run that was closed by a
