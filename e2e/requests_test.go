@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hawser.dev/hawser/e2e/cluster"
 )
@@ -31,7 +32,9 @@ func TestRequestsFor100Claims(t *testing.T) {
 
 	w.loseEverything()
 	w.spent()
+	begun := time.Now()
 	w.run(0, "restore", point, "--from", "disks")
+	t.Logf("restore of %d claims took %s", claims, time.Since(begun).Round(10*time.Millisecond))
 	spent = w.spent()
 	t.Logf("restore of %d claims: %s", claims, spent)
 	const workloads = 1
