@@ -138,6 +138,32 @@ func TestTheLedgerKnowsTheNewestDataOfEachDisk(t *testing.T) {
 	}
 }
 
+func TestTheNewestFailureIsKnownUntilThereIsNewerData(t *testing.T) {
+	add := func(l *Ledger, point string, committed time.Time, v catalog.Volume) {
+		l.Add(catalog.Commit{Point: catalog.PointID(point), Committed: committed}, []catalog.Volume{v})
+	}
+	data := func(hours int) catalog.Volume { return dataOf("shop/a", "disk-a", ago(time.Duration(hours)*time.Hour)) }
+	steps := []func(*Ledger){
+		func(l *Ledger) { add(l, "first", ago(4*time.Hour), data(4)) },
+		func(l *Ledger) { add(l, "second", ago(3*time.Hour), failed(data(3), "the disk is busy")) },
+		func(l *Ledger) { add(l, "third", ago(2*time.Hour), failed(data(2), "the disk is gone")) },
+	}
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {1, 0, 2}} {
+		l := new(Ledger)
+		for _, i := range order {
+			steps[i](l)
+		}
+		if got := l.lastFailure(keyed("shop/a")); got != "point third: the disk is gone" {
+			t.Errorf("in order %d: %q", order, got)
+		}
+		add(l, "fourth", ago(time.Hour), data(1))
+		steps[2](l)
+		if got := l.lastFailure(keyed("shop/a")); got != "" {
+			t.Errorf("in order %d, after newer data: %q", order, got)
+		}
+	}
+}
+
 func TestTheLedgerForgets(t *testing.T) {
 	l := new(Ledger)
 	l.Add(catalog.Commit{Point: "old"}, []catalog.Volume{dataOf("shop/a", "disk-a", ago(time.Hour)), dataOf("shop/b", "disk-b", ago(time.Hour))})
