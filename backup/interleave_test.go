@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -85,9 +86,11 @@ func (s *stage) last() {
 	s.checkEnd()
 }
 
+var times = flag.Uint64("times", 1, "how many times as many seeds the tests of agents by chance take")
+
 // seeds runs a test with each of n seeds.
 func seeds(t *testing.T, n uint64, test func(t *testing.T, random *rand.Rand)) {
-	for seed := range n {
+	for seed := range n * *times {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { test(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
@@ -97,7 +100,7 @@ func seeds(t *testing.T, n uint64, test func(t *testing.T, random *rand.Rand)) {
 // Whatever the moments at which one agent after another dies, the last makes
 // the point, and leaves nothing else.
 func TestAgentsThatDieOneAfterAnother(t *testing.T) {
-	seeds(t, 150, func(t *testing.T, random *rand.Rand) {
+	seeds(t, 60, func(t *testing.T, random *rand.Rand) {
 		s := theatre(t, random)
 		do := runOnce
 		for n := range 1 + random.IntN(3) {
@@ -116,7 +119,7 @@ func TestAgentsThatDieOneAfterAnother(t *testing.T) {
 
 // The same where requests fail: before they were carried out, or their answers.
 func TestAgentsWhoseRequestsFail(t *testing.T) {
-	seeds(t, 150, func(t *testing.T, random *rand.Rand) {
+	seeds(t, 60, func(t *testing.T, random *rand.Rand) {
 		s := theatre(t, random)
 		s.anyFail = true
 		do := runOnce
@@ -133,7 +136,7 @@ func TestAgentsWhoseRequestsFail(t *testing.T) {
 // order of their steps; some are told to stop. No committed point ever relies
 // on a snapshot that one of them removes, and there is one.
 func TestAgentsThatAllBelieveTheyLead(t *testing.T) {
-	seeds(t, 200, func(t *testing.T, random *rand.Rand) {
+	seeds(t, 80, func(t *testing.T, random *rand.Rand) {
 		s := theatre(t, random)
 		s.start("agent-0", runOnce)
 		begins := map[int]string{random.IntN(40): "agent-1"}

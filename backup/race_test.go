@@ -15,7 +15,7 @@ import (
 // The journal entry is the lock of an occurrence: of two agents that come to it
 // at once one makes its point, and the other is told.
 func TestOfAThousandRacesOfRunsEachHasOneWinner(t *testing.T) {
-	const inOneCatalog = 50
+	const inOneCatalog = 10
 	wins := map[int]int{}
 	for first := 0; first < races; first += inOneCatalog {
 		bucket := new(catalogtest.Memory)

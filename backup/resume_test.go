@@ -275,3 +275,23 @@ func TestAContentThatIsMadeLateIsFoundByTheNextRun(t *testing.T) {
 		s.last()
 	})
 }
+
+// The API server may have carried out a request whose answer got lost, and the
+// client have sent it again.
+func TestASnapshotThatExistsAlreadyIsTheRunsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, pairs("shop/a", "shop/b"))
+		s.start("first", runOnce)
+		s.holdAt("first: create snapshot of a")
+		own := newSnapshot(catalog.NewPointID(clusterUID, "databases", noon, 0), catalog.ClaimKey{Namespace: "shop", Name: "a"}, "class", s.Catalog.Repository().ID)
+		if _, err := s.snapshots.SnapshotV1().VolumeSnapshots("shop").Create(t.Context(), own, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		others := holding("controllers: cut a") // a is the last to become ready
+		for c := others(s.cues()); c != nil; c = others(s.cues()) {
+			s.give(c)
+		}
+		s.play(inTurn)
+		s.checkEnd()
+	})
+}
