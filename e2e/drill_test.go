@@ -276,6 +276,10 @@ func TestKilledDrillsAreClearedUp(t *testing.T) {
 	for _, class := range []string{"disks-delete", "disks-wffc"} {
 		t.Run(class, func(t *testing.T) {
 			d := newDrilling(t, class, passes)
+			ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute) // there is much to wait for
+			defer cancel()
+			d.ctx = ctx
+			go d.endPods(ctx, passes)
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))

@@ -133,6 +133,28 @@ func TestADrillThatCannotBeHeldIsTold(t *testing.T) {
 	})
 }
 
+// A schedule that changes while an agent leads catches nothing up, though the plan
+// was practised before.
+func TestAChangedScheduleCatchesNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, p := newWorld(t), &practice{takes: time.Minute}
+		d := catalog.Drill{ID: catalog.NewDrillID("a", time.Now()), Cluster: catalog.Cluster{UID: clusterUID}, Plan: "a", Started: time.Now(), Ended: time.Now(), Outcome: catalog.DrillPassed}
+		if err := w.catalog.RecordDrill(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6*time.Hour + 10*time.Minute)
+		a := w.practising(p, practised(t, "a", "0 0 * * *"))
+		stop := w.start(a)
+		time.Sleep(time.Minute)
+		a.SetPlans([]Plan{practised(t, "a", "0 */6 * * *")})
+		time.Sleep(time.Hour)
+		p.wantHeld(t, "after the change", []string(nil)...)
+		time.Sleep(5 * time.Hour)
+		stop()
+		p.wantHeld(t, "at its next time", "a at 01 12:00")
+	})
+}
+
 // What was missed within the last hour is caught up by the next leader, if the
 // plan was ever practised.
 func TestTheNextLeaderCatchesADrillUp(t *testing.T) {

@@ -168,6 +168,7 @@ func (d *Driller) remove(ctx context.Context, over func(catalog.DrillID) bool, r
 			return fmt.Errorf("clean up: %w", err)
 		}
 		errs = nil
+		var namespaces, volumes []Object
 		left := false
 		for _, l := range Decide(seen, over) {
 			if len(l.Stays) > 0 {
@@ -181,12 +182,19 @@ func (d *Driller) remove(ctx context.Context, over func(catalog.DrillID) bool, r
 				result.Disks += len(l.Volumes)
 			}
 			left = true
-			if err := d.removeOne(ctx, l); err != nil {
+			begun, err := d.removeOne(ctx, l)
+			if err != nil {
 				return fmt.Errorf("clean up drill %s: %w", l.Drill, err)
+			}
+			if begun {
+				namespaces, volumes = append(namespaces, l.Namespaces...), append(volumes, l.Volumes...)
 			}
 		}
 		if !left {
 			return errors.Join(errs...)
+		}
+		if err := d.await(ctx, namespaces, volumes); err != nil {
+			return fmt.Errorf("clean up: %w", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -196,40 +204,47 @@ func (d *Driller) remove(ctx context.Context, over func(catalog.DrillID) bool, r
 	}
 }
 
-// removeOne does what can be done at once of one drill, and waits for it.
-func (d *Driller) removeOne(ctx context.Context, l Leavings) error {
+// removeOne does what can be done at once of one drill: its volumes become Delete
+// before its namespaces go, what points to snapshots goes after those that name it,
+// and the classes last. It says whether its part is done; else the drill is looked
+// at anew.
+func (d *Driller) removeOne(ctx context.Context, l Leavings) (bool, error) {
 	core := d.Kubernetes.CoreV1()
 	for _, v := range l.Retained {
 		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"resourceVersion":%q},"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`, v.UID, v.Version)
 		_, err := core.PersistentVolumes().Patch(ctx, v.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return nil // it is looked at anew
+			return false, nil
 		}
 		if err != nil {
-			return fmt.Errorf("make PersistentVolume %s Delete: %w", v.Name, err)
+			return false, fmt.Errorf("make PersistentVolume %s Delete: %w", v.Name, err)
 		}
 	}
-	for _, n := range l.Namespaces {
-		if err := d.delete(ctx, n, core.Namespaces().Delete); err != nil {
-			return err
+	remove, objects := core.Namespaces().Delete, l.Namespaces
+	switch {
+	case len(l.Namespaces) > 0:
+	case len(l.Contents) > 0:
+		remove, objects = d.Snapshots.SnapshotV1().VolumeSnapshotContents().Delete, l.Contents
+	case len(l.Volumes) == 0:
+		remove, objects = d.Kubernetes.StorageV1().StorageClasses().Delete, l.Classes
+	}
+	for _, o := range objects {
+		if err := d.delete(ctx, o, remove); err != nil {
+			return false, err
 		}
 	}
-	if len(l.Namespaces) > 0 {
-		namespaces := core.Namespaces()
-		return d.gone(ctx, l.Namespaces, restore.ListWatch(namespaces.List, namespaces.Watch, catalog.DrillLabel+"="+string(l.Drill)), &corev1.Namespace{})
-	}
-	for _, c := range l.Contents {
-		if err := d.delete(ctx, c, d.Snapshots.SnapshotV1().VolumeSnapshotContents().Delete); err != nil {
-			return err
-		}
-	}
-	if len(l.Volumes) > 0 {
-		return d.gone(ctx, l.Volumes, restore.ListWatch(core.PersistentVolumes().List, core.PersistentVolumes().Watch, ""), &corev1.PersistentVolume{})
-	}
-	for _, c := range l.Classes {
-		if err := d.delete(ctx, c, d.Kubernetes.StorageV1().StorageClasses().Delete); err != nil {
-			return err
-		}
+	return true, nil
+}
+
+// await waits until namespaces, or else volumes, are gone. Only what was made
+// Delete, and whose claim is on its way, is waited for: it is removed by others.
+func (d *Driller) await(ctx context.Context, namespaces, volumes []Object) error {
+	core := d.Kubernetes.CoreV1()
+	switch {
+	case len(namespaces) > 0:
+		return d.gone(ctx, namespaces, restore.ListWatch(core.Namespaces().List, core.Namespaces().Watch, catalog.DrillLabel), &corev1.Namespace{})
+	case len(volumes) > 0:
+		return d.gone(ctx, volumes, restore.ListWatch(core.PersistentVolumes().List, core.PersistentVolumes().Watch, ""), &corev1.PersistentVolume{})
 	}
 	return nil
 }
