@@ -113,7 +113,7 @@ func (k *killer) rollBack() {
 	i := k.random.IntN(len(k.points))
 	args := []string{"rollback", "statefulset/redis", "-n", k.namespace, "--to", k.points[i], "--no-point"}
 	for range 20 {
-		killed, r := k.attempt(6*time.Second, args...)
+		killed, r := k.attempt(4*time.Second, args...)
 		switch {
 		case r.Code == 0:
 			k.awaitReady(2)
@@ -133,7 +133,7 @@ func (k *killer) rollBack() {
 func (k *killer) undo() {
 	k.t.Helper()
 	for range 20 {
-		killed, r := k.attempt(5*time.Second, "undo", "statefulset/redis", "-n", k.namespace)
+		killed, r := k.attempt(4*time.Second, "undo", "statefulset/redis", "-n", k.namespace)
 		switch {
 		case killed:
 		case r.Code == 0:
@@ -170,7 +170,7 @@ func (k *killer) restoreAfterLoss() {
 	k.loseWorkload()
 	k.loseClaims()
 	for range 20 {
-		if killed, r := k.attempt(4*time.Second, "restore", k.points[0], "--from", "disks"); !killed {
+		if killed, r := k.attempt(3*time.Second, "restore", k.points[0], "--from", "disks"); !killed {
 			if r.Code != 0 {
 				k.fails("restore", r)
 			}

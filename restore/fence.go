@@ -47,8 +47,8 @@ func (r *Restorer) Fence(ctx context.Context, claims []catalog.ClaimKey, volumes
 		if err := f.await(ctx, f.attachments(), &storagev1.VolumeAttachment{}, f.attachmentHolds); err != nil {
 			return fmt.Errorf("wait for volumes to be detached: %w", err)
 		}
-		back, err := f.podsAgain(ctx) // one may have come while the last disk went
-		if err != nil || !back {
+		again, err := f.heldAgain(ctx)
+		if err != nil || !again {
 			return err
 		}
 	}
@@ -79,12 +79,19 @@ func (f fence) attachments() cache.ListWatch {
 	return listWatch(attachments.List, attachments.Watch, "")
 }
 
-func (f fence) podsAgain(ctx context.Context) (bool, error) {
+// heldAgain looks once more, at the API server's own state: a Pod may have come
+// while the last disk went.
+func (f fence) heldAgain(ctx context.Context) (bool, error) {
 	var pods []corev1.Pod
 	if err := collect(ctx, "pods", f.Kubernetes.CoreV1().Pods(f.namespace()).List, &pods); err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return f.podHolds(&pod) != "" }), nil
+	var attachments []storagev1.VolumeAttachment
+	if err := collect(ctx, "volumeattachments", f.Kubernetes.StorageV1().VolumeAttachments().List, &attachments); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return f.podHolds(&pod) != "" }) ||
+		slices.ContainsFunc(attachments, func(a storagev1.VolumeAttachment) bool { return f.attachmentHolds(&a) != "" }), nil
 }
 
 // await waits until holds says "" of every object of a kind.
@@ -176,6 +183,25 @@ func (r *Restorer) ClaimsGone(ctx context.Context, claims []catalog.ClaimKey) er
 	})
 	if err != nil {
 		return fmt.Errorf("wait for claims to be gone: %w", err)
+	}
+	return nil
+}
+
+// VolumesAvailable waits until the PersistentVolumes, which were re-armed, are
+// Available. A claim that is made before loses the race of the binder with
+// itself now and then, and is bound only when it looks again, up to 15 s later.
+func (r *Restorer) VolumesAvailable(ctx context.Context, names []string) error {
+	f := fence{Restorer: r, volumes: sets.New(names...)}
+	api := r.Kubernetes.CoreV1().PersistentVolumes()
+	err := f.await(ctx, listWatch(api.List, api.Watch, ""), &corev1.PersistentVolume{}, func(object any) string {
+		pv, ok := object.(*corev1.PersistentVolume)
+		if !ok || !f.volumes.Has(pv.Name) || pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound {
+			return ""
+		}
+		return fmt.Sprintf("PersistentVolume %s is %s", pv.Name, pv.Status.Phase)
+	})
+	if err != nil {
+		return fmt.Errorf("wait for re-armed volumes: %w", err)
 	}
 	return nil
 }

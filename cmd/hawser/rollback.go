@@ -115,11 +115,14 @@ func (a *app) roll(cmd *cobra.Command, options rollbackOptions, act rollback.Act
 			return err
 		}
 	}
-	progress := a.newProgress()
-	defer progress.close()
-	roller := &rollback.Roller{Restorer: a.restorer(c, restoreOptions{checkDisks: !options.dryRun}, progress)}
+	shown := a.newProgress()
+	defer func() { shown.close() }()
+	roller := &rollback.Roller{Restorer: a.restorer(c, restoreOptions{checkDisks: !options.dryRun}, nil)}
+	roller.Restorer.Report = func(e restore.Event) { shown.report(eventID(e), e.Stage, e.Message, e.Done) }
 	if !options.noPoint {
 		roller.Fresh = func(ctx context.Context, plan *rollback.Plan) (catalog.PointID, error) {
+			shown.close() // a backup shows its own
+			defer func() { shown = a.newProgress() }()
 			return a.freshPoint(ctx, cfg, plan)
 		}
 	}
@@ -130,12 +133,12 @@ func (a *app) roll(cmd *cobra.Command, options rollbackOptions, act rollback.Act
 		return err
 	}
 	if options.dryRun {
-		progress.close()
+		shown.close()
 		return format.print(a.stdout, rollPlanView(plan))
 	}
 	a.printNotes(plan.Notes)
 	result, err := roller.Apply(ctx, plan)
-	progress.close()
+	shown.close()
 	if err != nil {
 		return err
 	}

@@ -231,12 +231,11 @@ func (a *applier) setAside(ctx context.Context, change *Change, claim *corev1.Pe
 // arrive makes the claims that are missing, on what they are to get.
 func (a *applier) arrive(ctx context.Context) error {
 	for {
-		result, err := a.restoreClaims(ctx)
+		err := a.rearm(ctx)
 		if err == nil {
-			a.take(result)
-			return nil
+			err = a.arriveOnce(ctx)
 		}
-		if !lostRace(err) {
+		if err == nil || !lostRace(err) {
 			return err
 		}
 		select {
@@ -245,6 +244,48 @@ func (a *applier) arrive(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+func (a *applier) arriveOnce(ctx context.Context) error {
+	result, err := a.restoreClaims(ctx)
+	if err == nil {
+		a.take(result)
+	}
+	return err
+}
+
+// rearm reserves the disks that come back for their claims, and waits until the
+// binder has taken note.
+func (a *applier) rearm(ctx context.Context) error {
+	var names []string
+	for _, change := range a.record.Claims {
+		if change.To == nil || a.swap.states[change.Claim] == Arrived {
+			continue
+		}
+		pv, err := a.Kubernetes.CoreV1().PersistentVolumes().Get(ctx, change.To.Volume, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if pv.UID != change.To.UID {
+			return fmt.Errorf("PersistentVolume %s is another one now", pv.Name)
+		}
+		names = append(names, pv.Name)
+		if pv.Status.Phase != corev1.VolumeReleased {
+			continue // it is reserved, or the claim has it again
+		}
+		patch, err := restore.Rearm(*pv, a.claimKey(change.Claim), "")
+		if err != nil {
+			return err
+		}
+		if err := a.patchVolume(ctx, pv.Name, patch); err != nil {
+			return fmt.Errorf("re-arm PersistentVolume %s: %w", pv.Name, err)
+		}
+		a.report("PersistentVolume", "", pv.Name, "re-armed", "for claim "+a.claimKey(change.Claim).String(), true)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return a.VolumesAvailable(ctx, names)
 }
 
 // lostRace says whether what failed may succeed when it is planned again: an

@@ -112,6 +112,9 @@ func TestRelease(t *testing.T) {
 			h.Volumes[0].Spec.ClaimRef.UID = ""
 			h.Volumes[0].Status.Phase = corev1.VolumeAvailable
 		}, uncovered: true, refused: "it is reserved for claim shop/data-redis-0"},
+		{name: "available to anybody", given: func(h *Holding) { h.Volumes[0].Spec.ClaimRef = nil; h.Volumes[0].Status.Phase = corev1.VolumeAvailable }, uncovered: true, refused: "it is Available, and a provisioner deletes the disks of Released ones only"},
+		{name: "failed", given: func(h *Holding) { h.Volumes[0].Status.Phase = corev1.VolumeFailed }, uncovered: true, refused: "it is Failed"},
+		{name: "being deleted", given: func(h *Holding) { h.Volumes[0].DeletionTimestamp = &metav1.Time{Time: testNow} }, uncovered: true, refused: "it is being deleted"},
 		{name: "attached", given: attached(storagev1.VolumeAttachmentSource{PersistentVolumeName: ptr.To("pv-0")}), uncovered: true, refused: "VolumeAttachment va has it on node n1"},
 		{name: "attached without a volume", given: attached(storagev1.VolumeAttachmentSource{InlineVolumeSpec: &corev1.PersistentVolumeSpec{PersistentVolumeSource: leftover().Volumes[0].Spec.PersistentVolumeSource}}), uncovered: true, refused: "VolumeAttachment va"},
 		{name: "a second volume over the disk", given: func(h *Holding) {
