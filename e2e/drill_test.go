@@ -333,7 +333,16 @@ func (d *drilling) killDrills(n int, while func() time.Duration) {
 // is removed by it a moment later.
 func (d *drilling) awaitNothing(when string) {
 	d.t.Helper()
-	d.eventually(when+" nothing is left", patience, func() bool { return len(d.drillLeft())+len(d.disksFrom()) == 0 })
+	var left, disks []string
+	d.t.Cleanup(func() {
+		if len(left)+len(disks) > 0 {
+			d.t.Logf("%s, the cluster has %q, and the storage %q", when, left, disks)
+		}
+	})
+	d.eventually(when+" nothing is left", patience, func() bool {
+		left, disks = d.drillLeft(), d.disksFrom()
+		return len(left)+len(disks) == 0
+	})
 	d.expectUntouched(when)
 }
 

@@ -55,7 +55,7 @@ func (d *Driller) CleanUp(ctx context.Context, plan string, kept bool) (Cleaned,
 	}
 	result := Cleaned{Drills: []catalog.DrillID{}}
 	over := map[catalog.DrillID]bool{}
-	if slices.ContainsFunc(first, func(s sign) bool { return s.alive != "" && !s.kept }) {
+	if slices.ContainsFunc(first, func(s sign) bool { return len(s.alive) > 0 && !s.kept }) {
 		select {
 		case <-ctx.Done():
 			return result, ctx.Err()
@@ -71,7 +71,7 @@ func (d *Driller) CleanUp(ctx context.Context, plan string, kept bool) (Cleaned,
 		switch {
 		case s.kept && !kept:
 			result.Kept = append(result.Kept, s.id)
-		case s.kept, i >= 0 && first[i].alive == s.alive:
+		case s.kept, len(s.alive) == 0, i >= 0 && s.still(first[i]):
 			over[s.id] = true
 		default:
 			result.UnderWay = append(result.UnderWay, s.id)
@@ -86,8 +86,19 @@ func (d *Driller) CleanUp(ctx context.Context, plan string, kept bool) (Cleaned,
 // sign is what the namespaces of one drill say of it.
 type sign struct {
 	id    catalog.DrillID
-	alive string // changes while it is under way; "" if it has no namespace
+	alive map[string]string // changes while it is under way, by namespace; empty if it has none: then it is on its way out
 	kept  bool
+}
+
+// still says whether each namespace that is there says what it said before.
+// Others may have gone meanwhile: somebody else cleans up too.
+func (s sign) still(before sign) bool {
+	for namespace, alive := range s.alive {
+		if said, known := before.alive[namespace]; !known || said != alive {
+			return false
+		}
+	}
+	return true
 }
 
 // marked finds the drills that have left anything.
@@ -98,10 +109,10 @@ func (d *Driller) marked(ctx context.Context, plan string) ([]sign, error) {
 	}
 	var signs []sign
 	for _, l := range Decide(seen, func(id catalog.DrillID) bool { return plan == "" || id.Plan() == plan }) {
-		s := sign{id: l.Drill}
+		s := sign{id: l.Drill, alive: map[string]string{}}
 		for _, n := range seen.Namespaces {
 			if markedBy(n.Labels) == l.Drill {
-				s.alive += n.Annotations[aliveAnnotation]
+				s.alive[n.Name] = n.Annotations[aliveAnnotation]
 				s.kept = s.kept || n.Annotations[keptAnnotation] != ""
 			}
 		}
