@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -106,6 +107,7 @@ func TestRollbackOfSomeOrdinals(t *testing.T) {
 	w := newWorld(t)
 	handles := w.deployRedis(3, "disks-delete")
 	points := w.generations(1)
+	w.unprotect()
 	w.run(0, "rollback", "statefulset/redis", "-n", w.namespace, "--to", points[0], "--ordinals", "1,2", "--no-point")
 	got := w.disks()
 	for n, want := range []string{"now", "generation 0", "generation 0"} {
@@ -116,8 +118,22 @@ func TestRollbackOfSomeOrdinals(t *testing.T) {
 		}
 	}
 	w.run(4, "rollback", "statefulset/redis", "-n", w.namespace, "--to", points[0], "--ordinals", "7").Says(t, "it has no claim of ordinal 7")
+	for _, v := range w.volumes() { // that of ordinal 0 was not touched
+		if untouched := v.Spec.CSI.VolumeHandle == handles[redisClaim(0)]; untouched != (v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete) {
+			t.Errorf("PersistentVolume %s is %s", v.Name, v.Spec.PersistentVolumeReclaimPolicy)
+		}
+	}
 	w.run(0, "undo", "statefulset/redis", "-n", w.namespace)
 	w.expectDisks(handles)
+}
+
+// unprotect makes the volumes Delete again, which a backup has made Retain.
+func (w *world) unprotect() {
+	w.t.Helper()
+	for _, v := range w.volumes() {
+		_, err := w.client.CoreV1().PersistentVolumes().Patch(w.ctx, v.Name, types.MergePatchType, []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`), metav1.PatchOptions{})
+		w.must(err)
+	}
 }
 
 // A set that deletes its claims when it is scaled down keeps them through a
