@@ -13,7 +13,6 @@ import (
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -198,12 +197,12 @@ func (r *run) conclude(ctx context.Context, intent catalog.Intent) (catalog.Comm
 
 // prepare reads the cluster and the catalog, and decides what to take.
 func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
-	system, err := r.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	uid, err := catalog.ClusterUID(ctx, r.Kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return nil, fmt.Errorf("identify the cluster: %w", err)
+		return nil, err
 	}
 	run := &run{Runner: r, request: request, started: r.Now().UTC()}
-	run.cluster = catalog.Cluster{UID: string(system.UID), Name: r.ClusterName}
+	run.cluster = catalog.Cluster{UID: uid, Name: r.ClusterName}
 	if run.request.Scheduled.IsZero() {
 		run.request.Scheduled = run.started
 	}

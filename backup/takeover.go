@@ -3,11 +3,9 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -32,11 +30,11 @@ const takeovers = 4
 // line are left to their deadline. It fails only if the catalog cannot be read,
 // or ctx ends. It may be called again at any time.
 func (r *Runner) TakeOver(ctx context.Context, requestFor func(plan string) (Request, bool)) ([]TakenOver, error) {
-	system, err := r.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	uid, err := catalog.ClusterUID(ctx, r.Kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return nil, fmt.Errorf("identify the cluster: %w", err)
+		return nil, err
 	}
-	survey, err := r.Catalog.Survey(ctx, string(system.UID))
+	survey, err := r.Catalog.Survey(ctx, uid)
 	if err != nil {
 		return nil, err
 	}

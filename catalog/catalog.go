@@ -183,6 +183,35 @@ func (c *Catalog) commit(ctx context.Context, clusterUID string, id PointID) (Co
 	return commit, sum, nil
 }
 
+// LastRuns reads the newest closed run of a plan among the points in survey,
+// which are of one cluster, and its newest complete point; nil for none. It reads
+// at most so many commits, 0 for any number, to find a complete one.
+func (c *Catalog) LastRuns(ctx context.Context, survey []Presence, plan string, most int) (last, complete *Commit, err error) {
+	read := 0
+	for _, p := range slices.Backward(survey) {
+		if !p.Commit || p.Point.Plan() != plan {
+			continue
+		}
+		commit, err := c.ReadCommit(ctx, p)
+		if errors.Is(err, ErrNoPoint) {
+			continue // it was pruned since
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if last == nil {
+			last = &commit
+		}
+		if commit.Outcome == Complete {
+			return last, &commit, nil
+		}
+		if read++; read == most {
+			break
+		}
+	}
+	return last, nil, nil
+}
+
 // Load reads a committed point whole and checks it against its commit. It does
 // not look whether the point's removal has begun; Find does.
 func (c *Catalog) Load(ctx context.Context, clusterUID string, id PointID) (*RestorePoint, error) {

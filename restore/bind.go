@@ -11,9 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -119,7 +117,7 @@ func (a *applier) watchClaims(ctx context.Context, waiting map[string]VolumePlan
 	}
 	last := map[string]string{}
 	claims := a.Kubernetes.CoreV1().PersistentVolumeClaims(one(namespaces))
-	err := until(wctx, listWatch(claims.List, claims.Watch, ""), &corev1.PersistentVolumeClaim{}, nil, func(event watch.Event) (bool, error) {
+	err := Until(wctx, ListWatch(claims.List, claims.Watch, ""), &corev1.PersistentVolumeClaim{}, nil, func(event watch.Event) (bool, error) {
 		claim, ok := event.Object.(*corev1.PersistentVolumeClaim)
 		if !ok {
 			return false, apierrors.FromObject(event.Object)
@@ -154,7 +152,7 @@ func (a *applier) verifyBound(ctx context.Context, bound map[string]*corev1.Pers
 		return nil
 	}
 	var list []corev1.PersistentVolume
-	if err := collect(ctx, "persistentvolumes", a.Kubernetes.CoreV1().PersistentVolumes().List, &list); err != nil {
+	if err := Collect(ctx, "persistentvolumes", a.Kubernetes.CoreV1().PersistentVolumes().List, &list); err != nil {
 		return err
 	}
 	volumes := map[string]*corev1.PersistentVolume{}
@@ -214,18 +212,4 @@ func (a *applier) protectNew(ctx context.Context, v VolumePlan, volume *corev1.P
 	step := Step{Action: ProtectPV, Kind: "PersistentVolume", Name: volume.Name, Patch: string(patch)}
 	a.count(step)
 	return a.do(ctx, step)
-}
-
-// listWatch is what a clientset offers for one kind, narrowed by a label selector.
-func listWatch[L runtime.Object](list func(context.Context, metav1.ListOptions) (L, error), watchFunc func(context.Context, metav1.ListOptions) (watch.Interface, error), selector string) cache.ListWatch {
-	return cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			opts.LabelSelector = selector
-			return list(ctx, opts)
-		},
-		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.LabelSelector = selector
-			return watchFunc(ctx, opts)
-		},
-	}
 }

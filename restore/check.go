@@ -66,7 +66,7 @@ func (r *Restorer) checkDisks(ctx context.Context, o *lookup, volumes []catalog.
 		return err
 	}
 	var nodes []corev1.Node
-	if err := collect(ctx, "nodes", r.Kubernetes.CoreV1().Nodes().List, &nodes); err != nil {
+	if err := Collect(ctx, "nodes", r.Kubernetes.CoreV1().Nodes().List, &nodes); err != nil {
 		return err
 	}
 	asked := map[string]DiskKey{}
@@ -178,7 +178,7 @@ func (r *Restorer) attach(ctx context.Context, attachments []*storagev1.VolumeAt
 func (r *Restorer) awaitAnswers(ctx context.Context, asked map[string]DiskKey, disks map[DiskKey]DiskState) error {
 	wctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	err := until(wctx, r.checks(), &storagev1.VolumeAttachment{}, nil, func(event watch.Event) (bool, error) {
+	err := Until(wctx, r.checks(), &storagev1.VolumeAttachment{}, nil, func(event watch.Event) (bool, error) {
 		a, ok := event.Object.(*storagev1.VolumeAttachment)
 		if !ok {
 			return false, apierrors.FromObject(event.Object)
@@ -264,7 +264,7 @@ func (r *Restorer) endChecks(ctx context.Context, attachments []storagev1.Volume
 	}
 	none := func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil }
 	seen := map[string]bool{}
-	err = until(ctx, r.checks(), &storagev1.VolumeAttachment{}, none, func(event watch.Event) (bool, error) {
+	err = Until(ctx, r.checks(), &storagev1.VolumeAttachment{}, none, func(event watch.Event) (bool, error) {
 		a, ok := event.Object.(*storagev1.VolumeAttachment)
 		if !ok {
 			return false, apierrors.FromObject(event.Object)
@@ -286,5 +286,5 @@ func (r *Restorer) endChecks(ctx context.Context, attachments []storagev1.Volume
 // checks lists and watches the attachments that checks made.
 func (r *Restorer) checks() cache.ListWatch {
 	attachments := r.Kubernetes.StorageV1().VolumeAttachments()
-	return listWatch(attachments.List, attachments.Watch, checkLabel)
+	return ListWatch(attachments.List, attachments.Watch, checkLabel)
 }

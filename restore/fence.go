@@ -71,23 +71,23 @@ func (f fence) namespace() string {
 
 func (f fence) pods() cache.ListWatch {
 	pods := f.Kubernetes.CoreV1().Pods(f.namespace())
-	return listWatch(pods.List, pods.Watch, "")
+	return ListWatch(pods.List, pods.Watch, "")
 }
 
 func (f fence) attachments() cache.ListWatch {
 	attachments := f.Kubernetes.StorageV1().VolumeAttachments()
-	return listWatch(attachments.List, attachments.Watch, "")
+	return ListWatch(attachments.List, attachments.Watch, "")
 }
 
 // heldAgain looks once more, at the API server's own state: a Pod may have come
 // while the last disk went.
 func (f fence) heldAgain(ctx context.Context) (bool, error) {
 	var pods []corev1.Pod
-	if err := collect(ctx, "pods", f.Kubernetes.CoreV1().Pods(f.namespace()).List, &pods); err != nil {
+	if err := Collect(ctx, "pods", f.Kubernetes.CoreV1().Pods(f.namespace()).List, &pods); err != nil {
 		return false, err
 	}
 	var attachments []storagev1.VolumeAttachment
-	if err := collect(ctx, "volumeattachments", f.Kubernetes.StorageV1().VolumeAttachments().List, &attachments); err != nil {
+	if err := Collect(ctx, "volumeattachments", f.Kubernetes.StorageV1().VolumeAttachments().List, &attachments); err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return f.podHolds(&pod) != "" }) ||
@@ -107,7 +107,7 @@ func (f fence) await(ctx context.Context, source cache.ListWatch, kind runtime.O
 		}
 		return len(holders) == 0, nil
 	}
-	err := until(ctx, source, kind, func(store cache.Store) (bool, error) { seen = store; return free() }, func(event watch.Event) (bool, error) {
+	err := Until(ctx, source, kind, func(store cache.Store) (bool, error) { seen = store; return free() }, func(event watch.Event) (bool, error) {
 		if event.Type == watch.Error {
 			return false, apierrors.FromObject(event.Object)
 		}
@@ -174,7 +174,7 @@ func PodClaims(pod *corev1.Pod) []string {
 func (r *Restorer) ClaimsGone(ctx context.Context, claims []catalog.ClaimKey) error {
 	f := fence{Restorer: r, claims: sets.New(claims...)}
 	api := r.Kubernetes.CoreV1().PersistentVolumeClaims(f.namespace())
-	err := f.await(ctx, listWatch(api.List, api.Watch, ""), &corev1.PersistentVolumeClaim{}, func(object any) string {
+	err := f.await(ctx, ListWatch(api.List, api.Watch, ""), &corev1.PersistentVolumeClaim{}, func(object any) string {
 		claim, ok := object.(*corev1.PersistentVolumeClaim)
 		if !ok || !f.claims.Has(keyOf(claim)) {
 			return ""
@@ -193,7 +193,7 @@ func (r *Restorer) ClaimsGone(ctx context.Context, claims []catalog.ClaimKey) er
 func (r *Restorer) VolumesAvailable(ctx context.Context, names []string) error {
 	f := fence{Restorer: r, volumes: sets.New(names...)}
 	api := r.Kubernetes.CoreV1().PersistentVolumes()
-	err := f.await(ctx, listWatch(api.List, api.Watch, ""), &corev1.PersistentVolume{}, func(object any) string {
+	err := f.await(ctx, ListWatch(api.List, api.Watch, ""), &corev1.PersistentVolume{}, func(object any) string {
 		pv, ok := object.(*corev1.PersistentVolume)
 		if !ok || !f.volumes.Has(pv.Name) || pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound {
 			return ""

@@ -127,18 +127,18 @@ func (r *Restorer) observeMoving(ctx context.Context, t *target, o *Observed) er
 	o.Volumes, o.Claims, o.StatefulSets = nil, nil, nil
 	reads := []func() error{
 		func() error {
-			return collect(ctx, "persistentvolumeclaims", core.PersistentVolumeClaims(namespace).List, &o.Claims)
+			return Collect(ctx, "persistentvolumeclaims", core.PersistentVolumeClaims(namespace).List, &o.Claims)
 		},
-		func() error { return collect(ctx, "persistentvolumes", core.PersistentVolumes().List, &o.Volumes) },
-		func() error { return collect(ctx, "statefulsets", apps.StatefulSets(namespace).List, &o.StatefulSets) },
+		func() error { return Collect(ctx, "persistentvolumes", core.PersistentVolumes().List, &o.Volumes) },
+		func() error { return Collect(ctx, "statefulsets", apps.StatefulSets(namespace).List, &o.StatefulSets) },
 	}
 	if t.holds("Deployment") {
 		o.Deployments = nil
-		reads = append(reads, func() error { return collect(ctx, "deployments", apps.Deployments(namespace).List, &o.Deployments) })
+		reads = append(reads, func() error { return Collect(ctx, "deployments", apps.Deployments(namespace).List, &o.Deployments) })
 	}
 	if t.holds("Pod") {
 		o.Pods = nil
-		reads = append(reads, func() error { return collect(ctx, "pods", core.Pods(namespace).List, &o.Pods) })
+		reads = append(reads, func() error { return Collect(ctx, "pods", core.Pods(namespace).List, &o.Pods) })
 	}
 	for _, read := range reads {
 		if err := read(); err != nil {

@@ -82,26 +82,26 @@ func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error
 	core, apps, storage := r.Kubernetes.CoreV1(), r.Kubernetes.AppsV1(), r.Kubernetes.StorageV1()
 	o := &Observed{Disks: map[DiskKey]DiskState{}}
 	reads := []func() error{
-		func() error { return collect(ctx, "namespaces", core.Namespaces().List, &o.Namespaces) },
+		func() error { return Collect(ctx, "namespaces", core.Namespaces().List, &o.Namespaces) },
 		// Claims before volumes: the binder writes a volume before its claim.
 		func() error {
-			return collect(ctx, "persistentvolumeclaims", core.PersistentVolumeClaims(namespace).List, &o.Claims)
+			return Collect(ctx, "persistentvolumeclaims", core.PersistentVolumeClaims(namespace).List, &o.Claims)
 		},
-		func() error { return collect(ctx, "persistentvolumes", core.PersistentVolumes().List, &o.Volumes) },
-		func() error { return collect(ctx, "statefulsets", apps.StatefulSets(namespace).List, &o.StatefulSets) },
-		func() error { return collect(ctx, "deployments", apps.Deployments(namespace).List, &o.Deployments) },
-		func() error { return collect(ctx, "pods", core.Pods(namespace).List, &o.Pods) },
-		func() error { return collect(ctx, "services", core.Services(namespace).List, &o.Services) },
-		func() error { return collect(ctx, "configmaps", core.ConfigMaps(namespace).List, &o.ConfigMaps) },
-		func() error { return collect(ctx, "storageclasses", storage.StorageClasses().List, &o.StorageClasses) },
-		func() error { return collect(ctx, "csidrivers", storage.CSIDrivers().List, &o.Drivers) },
-		func() error { return collect(ctx, "csinodes", storage.CSINodes().List, &o.Nodes) },
+		func() error { return Collect(ctx, "persistentvolumes", core.PersistentVolumes().List, &o.Volumes) },
+		func() error { return Collect(ctx, "statefulsets", apps.StatefulSets(namespace).List, &o.StatefulSets) },
+		func() error { return Collect(ctx, "deployments", apps.Deployments(namespace).List, &o.Deployments) },
+		func() error { return Collect(ctx, "pods", core.Pods(namespace).List, &o.Pods) },
+		func() error { return Collect(ctx, "services", core.Services(namespace).List, &o.Services) },
+		func() error { return Collect(ctx, "configmaps", core.ConfigMaps(namespace).List, &o.ConfigMaps) },
+		func() error { return Collect(ctx, "storageclasses", storage.StorageClasses().List, &o.StorageClasses) },
+		func() error { return Collect(ctx, "csidrivers", storage.CSIDrivers().List, &o.Drivers) },
+		func() error { return Collect(ctx, "csinodes", storage.CSINodes().List, &o.Nodes) },
 		func() error {
-			return collect(ctx, "volumeattachments", storage.VolumeAttachments().List, &o.Attachments)
+			return Collect(ctx, "volumeattachments", storage.VolumeAttachments().List, &o.Attachments)
 		},
 	}
 	if t.holds("Secret") {
-		reads = append(reads, func() error { return collect(ctx, "secrets", core.Secrets(namespace).List, &o.Secrets) })
+		reads = append(reads, func() error { return Collect(ctx, "secrets", core.Secrets(namespace).List, &o.Secrets) })
 	}
 	for _, read := range reads {
 		if err := read(); err != nil {
@@ -117,18 +117,18 @@ func (r *Restorer) observeSurroundings(ctx context.Context, t *target, o *Observ
 	namespace := t.namespace()
 	reads := []func() error{
 		func() error {
-			return collect(ctx, "resourcequotas", r.Kubernetes.CoreV1().ResourceQuotas(namespace).List, &o.Quotas)
+			return Collect(ctx, "resourcequotas", r.Kubernetes.CoreV1().ResourceQuotas(namespace).List, &o.Quotas)
 		},
 		func() error {
-			return collect(ctx, "horizontalpodautoscalers", r.Kubernetes.AutoscalingV2().HorizontalPodAutoscalers(namespace).List, &o.Autoscalers)
+			return Collect(ctx, "horizontalpodautoscalers", r.Kubernetes.AutoscalingV2().HorizontalPodAutoscalers(namespace).List, &o.Autoscalers)
 		},
 	}
 	if t.hasAffinity() {
-		reads = append(reads, func() error { return collect(ctx, "nodes", r.Kubernetes.CoreV1().Nodes().List, &o.Machines) })
+		reads = append(reads, func() error { return Collect(ctx, "nodes", r.Kubernetes.CoreV1().Nodes().List, &o.Machines) })
 	}
 	if t.hasAttributes() {
 		reads = append(reads, func() error {
-			err := collect(ctx, "volumeattributesclasses", r.Kubernetes.StorageV1().VolumeAttributesClasses().List, &o.AttributesClasses)
+			err := Collect(ctx, "volumeattributesclasses", r.Kubernetes.StorageV1().VolumeAttributesClasses().List, &o.AttributesClasses)
 			o.AttributesKnown = err == nil
 			return err
 		})
@@ -170,7 +170,7 @@ func (r *Restorer) observeSecrets(ctx context.Context, t *target, o *Observed) e
 
 func (r *Restorer) observeSnapshots(ctx context.Context, namespace string, o *Observed) error {
 	api := r.Snapshots.SnapshotV1()
-	err := collect(ctx, "volumesnapshotclasses", api.VolumeSnapshotClasses().List, &o.SnapshotClasses)
+	err := Collect(ctx, "volumesnapshotclasses", api.VolumeSnapshotClasses().List, &o.SnapshotClasses)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 		return nil
 	}
@@ -178,14 +178,14 @@ func (r *Restorer) observeSnapshots(ctx context.Context, namespace string, o *Ob
 		return err
 	}
 	o.SnapshotAPI = true
-	if err := collect(ctx, "volumesnapshotcontents", api.VolumeSnapshotContents().List, &o.Contents); err != nil {
+	if err := Collect(ctx, "volumesnapshotcontents", api.VolumeSnapshotContents().List, &o.Contents); err != nil {
 		return err
 	}
-	return collect(ctx, "volumesnapshots", api.VolumeSnapshots(namespace).List, &o.Snapshots)
+	return Collect(ctx, "volumesnapshots", api.VolumeSnapshots(namespace).List, &o.Snapshots)
 }
 
-// collect lists one kind, page by page, into items.
-func collect[L runtime.Object, T any](ctx context.Context, what string, list func(context.Context, metav1.ListOptions) (L, error), items *[]T) error {
+// Collect lists one kind, page by page, into items.
+func Collect[L runtime.Object, T any](ctx context.Context, what string, list func(context.Context, metav1.ListOptions) (L, error), items *[]T) error {
 	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) { return list(ctx, opts) })
 	all, _, err := pages.List(ctx, metav1.ListOptions{})
 	if err != nil {

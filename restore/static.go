@@ -50,8 +50,8 @@ func (a *applier) watchSnapshots(ctx context.Context, waiting map[string]catalog
 	defer stop()
 	last := map[string]string{}
 	snapshots := a.Snapshots.SnapshotV1().VolumeSnapshots(namespace)
-	source := listWatch(snapshots.List, snapshots.Watch, RestoredFromLabel+"="+string(a.plan.Point))
-	err := until(wctx, source, &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
+	source := ListWatch(snapshots.List, snapshots.Watch, RestoredFromLabel+"="+string(a.plan.Point))
+	err := Until(wctx, source, &snapshotv1.VolumeSnapshot{}, nil, func(event watch.Event) (bool, error) {
 		snapshot, ok := event.Object.(*snapshotv1.VolumeSnapshot)
 		if !ok {
 			return false, apierrors.FromObject(event.Object)

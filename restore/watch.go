@@ -11,9 +11,9 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// until lists and watches until condition holds. The library retries for ever
-// what fails; until ends with the first error that no retry can mend.
-func until(ctx context.Context, source cache.ListWatch, kind runtime.Object, precondition watchtools.PreconditionFunc, condition watchtools.ConditionFunc) error {
+// Until lists and watches until condition holds. The library retries for ever
+// what fails; Until ends with the first error that no retry can mend.
+func Until(ctx context.Context, source cache.ListWatch, kind runtime.Object, precondition watchtools.PreconditionFunc, condition watchtools.ConditionFunc) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	seen := func(err error) error {
@@ -37,4 +37,18 @@ func until(ctx context.Context, source cache.ListWatch, kind runtime.Object, pre
 		return cause
 	}
 	return err
+}
+
+// ListWatch is what a clientset offers for one kind, narrowed by a label selector.
+func ListWatch[L runtime.Object](list func(context.Context, metav1.ListOptions) (L, error), watchFunc func(context.Context, metav1.ListOptions) (watch.Interface, error), selector string) cache.ListWatch {
+	return cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			opts.LabelSelector = selector
+			return list(ctx, opts)
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			opts.LabelSelector = selector
+			return watchFunc(ctx, opts)
+		},
+	}
 }

@@ -19,14 +19,15 @@ import (
 type Options struct {
 	Runner     Runner
 	Catalog    *catalog.Catalog
+	ClusterUID string // of the cluster whose plans are run
 	Identity   string // of this process; no other one ever has it
 	Kubernetes kubernetes.Interface
 	Namespace  string // of the Lease and the state
 	Alone      bool   // there is no other agent: lead without an election
 	Keeper     Keeper // prunes; nil if this agent does not
 	KeepAt     Schedule
-	Drill      Driller                          // holds drills; nil if this agent does not
-	Watch      func(clusterUID string) Watchman // called by each new leader; nil for none
+	Drill      Driller         // holds drills; nil if this agent does not
+	Watch      func() Watchman // called by each new leader; nil for none
 	Observer   Observer
 	Notifier   *Notifier        // goes on where the leader before ended; it is to be one of the Observers too; nil for none
 	Clock      clock.WithTicker // nil is the real one

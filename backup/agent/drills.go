@@ -64,9 +64,8 @@ const drillCatchUp = time.Hour
 // the runs. step and recall belong to the goroutine of the loop.
 type drills struct {
 	*Agent
-	clusterUID string
-	bases      map[string]drillBase // by plan
-	held       map[string]time.Time // when the newest known drill of each plan began
+	bases map[string]drillBase // by plan
+	held  map[string]time.Time // when the newest known drill of each plan began
 
 	mu      sync.Mutex
 	due     []Plan
@@ -82,15 +81,15 @@ type drillBase struct {
 
 // recallDrills learns from the catalog when each plan was practised last. Drills
 // are held though it fails.
-func (a *Agent) recallDrills(ctx context.Context, clusterUID string, plans []Plan) *drills {
-	d := &drills{Agent: a, clusterUID: clusterUID, bases: map[string]drillBase{}, held: map[string]time.Time{}}
-	ids, err := a.Catalog.Drills(ctx, clusterUID)
+func (a *Agent) recallDrills(ctx context.Context, plans []Plan) *drills {
+	d := &drills{Agent: a, bases: map[string]drillBase{}, held: map[string]time.Time{}}
+	ids, err := a.Catalog.Drills(ctx, a.ClusterUID)
 	for _, p := range plans {
 		if err != nil || len(ids) == 0 {
 			break
 		}
 		var last, passed *catalog.Drill
-		if last, passed, err = a.Catalog.LastDrills(ctx, clusterUID, p.Name, ids); err != nil || last == nil {
+		if last, passed, err = a.Catalog.LastDrills(ctx, a.ClusterUID, p.Name, ids); err != nil || last == nil {
 			continue
 		}
 		d.held[p.Name] = last.Started
@@ -122,7 +121,7 @@ func (d *drills) step(ctx context.Context, now time.Time) time.Time {
 				b.base = held
 			}
 		}
-		decision := Due(Plan{Name: p.Name, Paused: p.Paused, Schedule: p.Drill.Schedule, CatchUp: drillCatchUp}, d.clusterUID, b.base, now, false)
+		decision := Due(Plan{Name: p.Name, Paused: p.Paused, Schedule: p.Drill.Schedule, CatchUp: drillCatchUp}, d.ClusterUID, b.base, now, false)
 		b.base = decision.Base
 		d.bases[p.Name] = b
 		if !decision.Occurrence.IsZero() {

@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/backup"
 	"hawser.dev/hawser/catalog"
@@ -35,18 +34,17 @@ var (
 // leadership is what a leader knows. Only the goroutine of its loop uses it.
 type leadership struct {
 	*Agent
-	clusterUID string
-	inForce    map[string]inForce
-	progress   map[string]*progress
-	ended      chan RunEnd           // of runs
-	tended     chan []catalog.Commit // the points that were not looked at
-	tending    bool
-	watchman   Watchman         // nil if nobody watches
-	made       []catalog.Commit // points since the claims were looked at last
-	keepBase   time.Time        // as the base of a plan: what KeepAt has settled
-	lookAt     time.Time
-	pruneNow   map[string]bool // plans with a new point
-	drills     *drills
+	inForce  map[string]inForce
+	progress map[string]*progress
+	ended    chan RunEnd           // of runs
+	tended   chan []catalog.Commit // the points that were not looked at
+	tending  bool
+	watchman Watchman         // nil if nobody watches
+	made     []catalog.Commit // points since the claims were looked at last
+	keepBase time.Time        // as the base of a plan: what KeepAt has settled
+	lookAt   time.Time
+	pruneNow map[string]bool // plans with a new point
+	drills   *drills
 }
 
 // progress is how far one plan has come.
@@ -84,17 +82,13 @@ func (a *Agent) lead(ctx context.Context) error {
 // begin takes over from the leader before: it finishes that one's runs, and
 // learns how far each plan has come.
 func (a *Agent) begin(ctx context.Context) (*leadership, error) {
-	system, err := a.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("identify the cluster: %w", err)
-	}
 	l := &leadership{
-		Agent: a, clusterUID: string(system.UID), progress: map[string]*progress{}, pruneNow: map[string]bool{},
+		Agent: a, progress: map[string]*progress{}, pruneNow: map[string]bool{},
 		ended: make(chan RunEnd), tended: make(chan []catalog.Commit), keepBase: a.Clock.Now(), lookAt: a.Clock.Now(),
 	}
 	told := map[string]Told{}
 	if a.Watch != nil {
-		l.watchman = a.Watch(l.clusterUID)
+		l.watchman = a.Watch()
 	}
 	if err := a.memory.recall(ctx, &l.inForce, &told); err != nil {
 		return nil, err
@@ -104,17 +98,13 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	}
 	plans := a.currentPlans()
 	taken, err := a.Runner.TakeOver(ctx, func(name string) (backup.Request, bool) {
-		for _, p := range plans {
-			if p.Name == name {
-				return p.Request, true
-			}
-		}
-		return backup.Request{}, false
+		plan, known := planNamed(plans, name)
+		return plan.Request, known
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
-	survey, err := a.Catalog.Survey(ctx, l.clusterUID)
+	survey, err := a.Catalog.Survey(ctx, l.ClusterUID)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +119,7 @@ func (a *Agent) begin(ctx context.Context) (*leadership, error) {
 	for _, outcome := range taken {
 		l.reportTakenOver(outcome)
 	}
-	l.drills = a.recallDrills(ctx, l.clusterUID, plans)
+	l.drills = a.recallDrills(ctx, plans)
 	return l, nil
 }
 
@@ -169,53 +159,25 @@ func (l *leadership) adopt(ctx context.Context, plans []Plan) error {
 func (l *leadership) recall(ctx context.Context, p *progress, survey []catalog.Presence) error {
 	now := l.Clock.Now()
 	var known []time.Time
-	var ofPlan []catalog.Presence
+	var begun catalog.PointID // the newest, which may not be closed
 	for _, presence := range survey {
 		if presence.Point.Plan() == p.plan.Name {
 			known = append(known, presence.Point.Scheduled())
-			ofPlan = append(ofPlan, presence)
+			begun = presence.Point
 		}
 	}
 	p.base = Base(known, p.base, now)
-	newest, complete, err := l.newest(ctx, ofPlan)
+	last, lastComplete, err := l.Catalog.LastRuns(ctx, survey, p.plan.Name, lookBack)
 	if err != nil {
 		return err
 	}
+	newest, complete := ptr.Deref(last, catalog.Commit{}), ptr.Deref(lastComplete, catalog.Commit{})
 	l.Observer.Recalled(p.plan.Name, newest, complete)
-	last := len(ofPlan) > 0 && newest.Point == ofPlan[len(ofPlan)-1].Point
 	isOccurrence := p.plan.Schedule.Next(newest.Scheduled.Add(-time.Nanosecond)).Equal(newest.Scheduled)
-	if last && newest.Outcome == catalog.Abandoned && isOccurrence {
+	if newest.Point == begun && newest.Outcome == catalog.Abandoned && isOccurrence {
 		l.tryAgain(p, Run{Plan: p.plan.Name, Occurrence: newest.Scheduled, Attempt: newest.Attempt}, now, true)
 	}
 	return nil
-}
-
-// newest reads the newest closed entry of a plan, and its newest complete point
-// if that is not far.
-func (l *leadership) newest(ctx context.Context, ofPlan []catalog.Presence) (newest, complete catalog.Commit, err error) {
-	read := 0
-	for _, presence := range slices.Backward(ofPlan) {
-		if !presence.Commit {
-			continue
-		}
-		commit, err := l.Catalog.ReadCommit(ctx, presence)
-		if errors.Is(err, catalog.ErrNoPoint) {
-			continue // it was pruned meanwhile
-		}
-		if err != nil {
-			return newest, complete, err
-		}
-		if newest.Point == "" {
-			newest = commit
-		}
-		if read++; commit.Outcome == catalog.Complete || read == lookBack {
-			if commit.Outcome == catalog.Complete {
-				complete = commit
-			}
-			break
-		}
-	}
-	return newest, complete, nil
 }
 
 // loop runs the plans until ctx ends.
@@ -275,7 +237,7 @@ func (l *leadership) step(ctx context.Context, now time.Time) time.Time {
 		}
 	}
 	for _, p := range l.progress {
-		d := Due(p.plan, l.clusterUID, p.base, now, p.running != nil)
+		d := Due(p.plan, l.ClusterUID, p.base, now, p.running != nil)
 		p.base = d.Base
 		if d.Skipped.Count > 0 {
 			l.Log.Warn("occurrences do not run", "plan", p.plan.Name, "reason", d.Skipped.Reason, "count", d.Skipped.Count, "first", d.Skipped.First, "last", d.Skipped.Last)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"hawser.dev/hawser/backup"
@@ -35,3 +36,17 @@ const (
 	// Replace cancels the run under way, and then starts the new one.
 	Replace Concurrency = "replace"
 )
+
+// planNamed finds a plan by its name.
+func planNamed(plans []Plan, name string) (Plan, bool) {
+	i := slices.IndexFunc(plans, func(p Plan) bool { return p.Name == name })
+	if i < 0 {
+		return Plan{}, false
+	}
+	return plans[i], true
+}
+
+// Covered is what coverage needs to know of the plan.
+func (p Plan) Covered() backup.CoveredPlan {
+	return backup.CoveredPlan{Name: p.Name, Select: p.Request.Select, RPO: p.RPO}
+}

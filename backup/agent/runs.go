@@ -67,25 +67,15 @@ func (l *leadership) finish(ctx context.Context, end RunEnd) {
 		l.pruneNow[end.Plan] = true
 		l.made, l.lookAt = append(l.made, end.Commit), time.Time{}
 	}
-	if l.inForceNone(end.Plan) && p.running == nil {
+	if _, known := planNamed(l.currentPlans(), end.Plan); !known && p.running == nil {
 		delete(l.progress, end.Plan)
 	}
-}
-
-// inForceNone says whether the configuration no longer has the plan.
-func (l *leadership) inForceNone(name string) bool {
-	for _, p := range l.currentPlans() {
-		if p.Name == name {
-			return false
-		}
-	}
-	return true
 }
 
 // tryAgain decides whether an occurrence whose run came to nothing is tried
 // again.
 func (l *leadership) tryAgain(p *progress, run Run, ended time.Time, takeover bool) {
-	retry := NextAttempt(p.plan, l.clusterUID, run, ended, takeover)
+	retry := NextAttempt(p.plan, l.ClusterUID, run, ended, takeover)
 	if retry.At.IsZero() {
 		l.Log.Warn("the occurrence is given up", "plan", run.Plan, "occurrence", run.Occurrence, "reason", retry.GivenUp)
 		return
@@ -118,7 +108,7 @@ func (l *leadership) tend(ctx context.Context, now time.Time) {
 	plans := l.currentPlans()
 	sweep := false
 	if !l.KeepAt.IsZero() && l.Keeper != nil {
-		daily := Due(Plan{Schedule: l.KeepAt, CatchUp: round}, l.clusterUID, l.keepBase, now, false)
+		daily := Due(Plan{Schedule: l.KeepAt, CatchUp: round}, l.ClusterUID, l.keepBase, now, false)
 		l.keepBase = daily.Base
 		sweep = !daily.Occurrence.IsZero()
 	}

@@ -101,7 +101,7 @@ func coveredPlans(plans []Plan) []backup.CoveredPlan {
 	var covered []backup.CoveredPlan
 	for _, p := range plans {
 		if !p.Paused {
-			covered = append(covered, backup.CoveredPlan{Name: p.Name, Select: p.Request.Select, RPO: p.RPO})
+			covered = append(covered, p.Covered())
 		}
 	}
 	return covered

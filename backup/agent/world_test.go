@@ -72,7 +72,7 @@ func newWorld(t *testing.T) *world {
 // agent makes an agent of this world. alone leads without an election.
 func (w *world) agent(identity string, alone bool, plans ...Plan) *Agent {
 	a := New(Options{
-		Runner: &fakeRunner{world: w, identity: identity}, Catalog: w.catalog, Identity: identity,
+		Runner: &fakeRunner{world: w, identity: identity}, Catalog: w.catalog, ClusterUID: clusterUID, Identity: identity,
 		Kubernetes: w.cluster, Namespace: "hawser", Alone: alone, Log: slog.New(slog.DiscardHandler),
 	})
 	a.SetPlans(plans)

@@ -3,12 +3,10 @@ package prune
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"hawser.dev/hawser/catalog"
@@ -40,12 +38,12 @@ type Point struct {
 // gather reads what a decision rests on: the cluster first, so that whatever
 // snapshot is seen there the catalog must know of by the time it is read.
 func (p *Pruner) gather(ctx context.Context, options Options) (State, error) {
-	system, err := p.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	uid, err := catalog.ClusterUID(ctx, p.Kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return State{}, fmt.Errorf("identify the cluster: %w", err)
+		return State{}, err
 	}
 	s := State{Grace: p.grace(), Sweep: options.Sweep, Confirm: options.Confirm, Policies: options.Policies}
-	s.Cluster.UID = string(system.UID)
+	s.Cluster.UID = uid
 	if s.observed, err = observe(ctx, p.Snapshots, p.Catalog.Repository().ID); err != nil {
 		return State{}, err
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"hawser.dev/hawser/backup/agent"
@@ -95,9 +94,9 @@ func (a *app) agent(ctx context.Context, cfg config.Config, plans []agent.Plan, 
 	if err != nil {
 		return err
 	}
-	system, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	uid, err := catalog.ClusterUID(ctx, c.kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return fmt.Errorf("identify the cluster: %w", err)
+		return err
 	}
 	cat, err := a.createCatalog(ctx, cfg)
 	if err != nil {
@@ -105,7 +104,7 @@ func (a *app) agent(ctx context.Context, cfg config.Config, plans []agent.Plan, 
 	}
 	p := agentParts{
 		app: a, cfg: cfg, clients: c, catalog: cat, metrics: metrics,
-		cluster: catalog.Cluster{UID: string(system.UID), Name: cfg.Cluster.Name}, identity: identityOf(a.env),
+		cluster: catalog.Cluster{UID: uid, Name: cfg.Cluster.Name}, identity: identityOf(a.env),
 	}
 	notifier, watch := p.assemble(ctx)
 	notified.of = notifier

@@ -38,7 +38,7 @@ func (p agentParts) assemble(ctx context.Context) (*agent.Notifier, *agent.Agent
 	})
 	observers := agent.Observers{p.metrics, notifier, recorder}
 	a = agent.New(agent.Options{
-		Runner: agent.NewRunner(p.runner(observers)), Catalog: p.catalog, Identity: p.identity, Kubernetes: p.clients.kubernetes,
+		Runner: agent.NewRunner(p.runner(observers)), Catalog: p.catalog, ClusterUID: p.cluster.UID, Identity: p.identity, Kubernetes: p.clients.kubernetes,
 		Namespace: p.cfg.Agent.Namespace, Alone: !p.cfg.Agent.LeaderElect,
 		Keeper: p.keeper(), KeepAt: p.keepAt(), Drill: agentDriller{p}, Watch: p.watch,
 		Observer: observers, Notifier: notifier, Log: p.log,
@@ -56,8 +56,8 @@ func (p agentParts) runner(observer agent.Observer) *backup.Runner {
 	}
 }
 
-func (p agentParts) watch(clusterUID string) agent.Watchman {
-	return &agent.ClaimWatch{Dynamic: p.clients.dynamic, Catalog: p.catalog, ClusterUID: clusterUID, Now: p.now}
+func (p agentParts) watch() agent.Watchman {
+	return &agent.ClaimWatch{Dynamic: p.clients.dynamic, Catalog: p.catalog, ClusterUID: p.cluster.UID, Now: p.now}
 }
 
 // keeper prunes, unless the agent is not to.

@@ -137,7 +137,7 @@ func coveredPlans(cfg config.Config, name string) (covered []backup.CoveredPlan,
 		return nil, nil, err
 	}
 	for _, p := range plans {
-		covered = append(covered, backup.CoveredPlan{Name: p.Name, Select: p.Request.Select, RPO: p.RPO})
+		covered = append(covered, p.Covered())
 		if p.Paused {
 			notes = append(notes, "plan "+p.Name+" is paused; it makes no new points")
 		}

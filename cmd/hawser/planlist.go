@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"hawser.dev/hawser/backup/agent"
@@ -75,48 +73,28 @@ func (a *app) planStates(ctx context.Context, cfg config.Config) ([]planState, e
 	if err != nil {
 		return nil, err
 	}
-	system, err := c.kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	uid, err := catalog.ClusterUID(ctx, c.kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return nil, fmt.Errorf("identify the cluster: %w", err)
+		return nil, err
 	}
 	cat, err := a.openCatalog(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	survey, err := cat.Survey(ctx, string(system.UID))
+	survey, err := cat.Survey(ctx, uid)
 	if err != nil {
 		return nil, err
 	}
 	states := []planState{} // prints as [], not null
 	for i, plan := range plans {
-		last, complete, err := newestOf(ctx, cat, survey, plan.Name)
+		last, complete, err := cat.LastRuns(ctx, survey, plan.Name, 0)
 		if err != nil {
 			return nil, err
 		}
-		state := newPlanState(cfg.Plans[i], plan, string(system.UID), last, complete, a.now())
+		state := newPlanState(cfg.Plans[i], plan, uid, last, complete, a.now())
 		states = append(states, state)
 	}
 	return states, nil
-}
-
-// newestOf reads the newest closed run of a plan, and its newest complete point.
-func newestOf(ctx context.Context, cat *catalog.Catalog, survey []catalog.Presence, plan string) (last, complete *catalog.Commit, err error) {
-	for _, p := range slices.Backward(survey) {
-		if !p.Commit || p.Point.Plan() != plan {
-			continue
-		}
-		commit, err := cat.ReadCommit(ctx, p)
-		if err != nil {
-			return nil, nil, err
-		}
-		if last == nil {
-			last = &commit
-		}
-		if commit.Outcome == catalog.Complete {
-			return last, &commit, nil
-		}
-	}
-	return last, nil, nil
 }
 
 func newPlanState(p config.Plan, plan agent.Plan, clusterUID string, last, complete *catalog.Commit, now time.Time) planState {

@@ -1,12 +1,10 @@
 package drill
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -46,13 +44,4 @@ func (d *Driller) warn(message string, args ...any) {
 	if d.Log != nil {
 		d.Log.Warn(message, args...)
 	}
-}
-
-// clusterUID identifies the cluster.
-func (d *Driller) clusterUID(ctx context.Context) (string, error) {
-	system, err := d.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return "", err
-	}
-	return string(system.UID), nil
 }

@@ -43,9 +43,9 @@ func (d *Driller) Run(ctx context.Context, o Options) (drill catalog.Drill, err 
 		}
 		d.warn("what an earlier drill has left could not be removed", "error", err)
 	}
-	uid, err := d.clusterUID(ctx)
+	uid, err := catalog.ClusterUID(ctx, d.Kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return catalog.Drill{}, fmt.Errorf("identify the cluster: %w", err)
+		return catalog.Drill{}, err
 	}
 	point, err := d.point(ctx, uid, o)
 	if err != nil {

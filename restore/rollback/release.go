@@ -12,12 +12,10 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
@@ -156,18 +154,15 @@ func (r *Release) Apply(ctx context.Context, client kubernetes.Interface, done f
 func awaitVolumeGone(ctx context.Context, client kubernetes.Interface, name string) error {
 	only := fields.OneTermEqualSelector("metadata.name", name).String()
 	volumes := client.CoreV1().PersistentVolumes()
-	source := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = only
-			return volumes.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = only
-			return volumes.Watch(ctx, o)
-		},
-	}
+	source := restore.ListWatch(func(ctx context.Context, o metav1.ListOptions) (*corev1.PersistentVolumeList, error) {
+		o.FieldSelector = only
+		return volumes.List(ctx, o)
+	}, func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.FieldSelector = only
+		return volumes.Watch(ctx, o)
+	}, "")
 	last := "no provisioner has answered"
-	_, err := watchtools.UntilWithSync(ctx, source, &corev1.PersistentVolume{}, func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil },
+	err := restore.Until(ctx, source, &corev1.PersistentVolume{}, func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil },
 		func(event watch.Event) (bool, error) {
 			if pv, ok := event.Object.(*corev1.PersistentVolume); ok && pv.Status.Message != "" {
 				last = string(pv.Status.Phase) + ": " + pv.Status.Message

@@ -219,12 +219,11 @@ func (v *Verifier) look(ctx context.Context) (Seen, error) {
 	if v.Kubernetes == nil {
 		return Seen{}, nil
 	}
-	seen := Seen{Looked: true, SnapshotAPI: true, Disks: map[restore.DiskKey]restore.DiskState{}}
-	system, err := v.Kubernetes.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	uid, err := catalog.ClusterUID(ctx, v.Kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return seen, fmt.Errorf("identify it: %w", err)
+		return Seen{}, err
 	}
-	seen.ClusterUID = string(system.UID)
+	seen := Seen{Looked: true, SnapshotAPI: true, ClusterUID: uid, Disks: map[restore.DiskKey]restore.DiskState{}}
 	err = restore.Collect(ctx, "volumesnapshotcontents", v.Snapshots.SnapshotV1().VolumeSnapshotContents().List, &seen.Contents)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 		seen.SnapshotAPI = false
