@@ -71,12 +71,16 @@ func (d Disk) attachmentOn(cluster, node string) (Attachment, bool) {
 }
 
 // admit decides whether the disk may be attached as want says: there is room
-// beside other nodes only if they and want are all of a multi-node mode.
-func (d Disk) admit(want Attachment, node Node) error {
+// beside other nodes only if they and want are all of a multi-node mode. One who
+// is blind does not see the nodes of other clusters.
+func (d Disk) admit(want Attachment, node Node, blind bool) error {
 	if d.Zone != "" && d.Zone != node.Zone {
 		return status.Errorf(codes.FailedPrecondition, "attach disk %s: it is in zone %q, node %s in zone %q", d.Handle, d.Zone, node.ID, node.Zone)
 	}
 	for _, have := range d.Attachments {
+		if blind && have.Cluster != want.Cluster {
+			continue
+		}
 		if !have.shared() || !want.shared() {
 			return status.Errorf(codes.FailedPrecondition, "attach disk %s to node %s of cluster %s: it is attached to %s; detach it there first", d.Handle, want.Node, want.Cluster, have)
 		}
@@ -85,7 +89,7 @@ func (d Disk) admit(want Attachment, node Node) error {
 }
 
 // attach attaches a disk, unless it is attached in just this way already.
-func (r *Region) attach(handle string, want Attachment) error {
+func (r *Region) attach(handle string, want Attachment, blind bool) error {
 	_, err := r.updateDisk(handle, func(disk *Disk) error {
 		node, err := r.node(want.Cluster, want.Node)
 		if err != nil {
@@ -97,7 +101,7 @@ func (r *Region) attach(handle string, want Attachment) error {
 			}
 			return nil
 		}
-		if err := disk.admit(want, node); err != nil {
+		if err := disk.admit(want, node, blind); err != nil {
 			return err
 		}
 		disk.Attachments = append(disk.Attachments, want)

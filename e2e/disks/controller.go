@@ -16,6 +16,7 @@ type controller struct {
 	cluster string
 	zone    string // of disks that are asked for without a requirement
 	key     string // of the topology
+	blind   bool   // does not see what other clusters have
 	faults  *Faults
 }
 
@@ -137,7 +138,7 @@ func (c *controller) ControllerPublishVolume(_ context.Context, req *csi.Control
 		AccessMode: req.GetVolumeCapability().GetAccessMode().GetMode().String(),
 		ReadOnly:   req.GetReadonly(),
 		Since:      time.Now(),
-	})
+	}, c.blind)
 }
 
 func (c *controller) ControllerUnpublishVolume(_ context.Context, req *csi.ControllerUnpublishVolumeRequest) (*csi.ControllerUnpublishVolumeResponse, error) {

@@ -18,7 +18,8 @@
 //   - Disks and snapshots appear and disappear whole, by rename. Nobody sees a
 //     half copied disk, also after a process was killed.
 //   - A disk in a single-node mode is attached to one node of one cluster at a
-//     time, whatever the number of clusters and processes.
+//     time, whatever the number of clusters and processes; but a server that is
+//     Blind sees its own cluster alone, and leaves it to Judge to find out.
 //   - Handles are derived from names, and every lookup is one path: a call costs
 //     the same with 10 disks and with 10,000. Only listings read folders.
 //   - A snapshot is the state of one moment, or says that it is not

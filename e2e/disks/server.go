@@ -26,6 +26,7 @@ type Options struct {
 	Cluster string // name recorded with disks and attachments; clusters of one region differ in it
 	Driver  string // name of the driver; "" is DefaultDriver
 	Node    string // id of the node that the node service serves; "" is no node service
+	Blind   bool   // attaches a disk that another cluster has, as storage without a lock does
 	Zone    string // of the node, and of new disks by default; "" is no topology at all
 	Faults  *Faults
 	Mounter Mounter      // nil is BindMounter where we may mount, LinkMounter elsewhere
@@ -95,7 +96,7 @@ func (s *Server) register(region *Region) error {
 	o := s.options
 	key := TopologyKey(o.Driver)
 	csi.RegisterIdentityServer(s.grpc, &identity{driver: o.Driver, zoned: o.Zone != ""})
-	csi.RegisterControllerServer(s.grpc, &controller{region: region, cluster: o.Cluster, zone: o.Zone, key: key, faults: o.Faults})
+	csi.RegisterControllerServer(s.grpc, &controller{region: region, cluster: o.Cluster, zone: o.Zone, key: key, blind: o.Blind, faults: o.Faults})
 	if o.Node == "" {
 		return nil
 	}

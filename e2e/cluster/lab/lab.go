@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Cluster cluster.Options // CSISocket is filled in
 	Region  *disks.Region
+	Blind   bool          // the driver does not see which disks other clusters have
 	Faults  *disks.Faults // injected into the cluster's calls to the driver; nil is none
 }
 
@@ -55,6 +56,7 @@ func (l *Lab) start(ctx context.Context, options Options) (err error) {
 		Cluster: options.Cluster.Name,
 		Driver:  options.Cluster.CSIDriver,
 		Zone:    options.Cluster.Zones[0],
+		Blind:   options.Blind,
 		Faults:  options.Faults,
 	})
 	if err != nil {
