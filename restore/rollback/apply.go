@@ -80,7 +80,7 @@ func (a *applier) prepare(ctx context.Context) error {
 		if change.From == nil || a.swap.states[change.Claim] != Untouched {
 			continue
 		}
-		pv := a.observed.volume(change.From.Volume)
+		pv := a.observed.Volume(change.From.Volume)
 		if pv == nil || pv.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain {
 			continue
 		}

@@ -23,14 +23,14 @@ func (p *planner) begin() {
 // beginRollback finds the claims that are there, which must be in the point.
 func (p *planner) beginRollback() {
 	held := p.held()
-	names := p.scope(func(name string) bool { return p.observed.claim(p.Namespace, name) != nil || held[name] })
+	names := p.scope(func(name string) bool { return p.observed.Claim(p.Namespace, name) != nil || held[name] })
 	for _, o := range p.Ordinals {
-		if !slices.ContainsFunc(names, func(name string) bool { n, own := p.asked().ordinal(name); return own && n == o }) {
+		if !slices.ContainsFunc(names, func(name string) bool { n, own := p.asked().Ordinal(name); return own && n == o }) {
 			p.refuse(p.Workload.Kind, p.Workload.Name, fmt.Sprintf("it has no claim of ordinal %d", o), "choose among the ordinals of its claims (kubectl get pvc)")
 		}
 	}
 	for _, name := range names {
-		claim := p.observed.claim(p.Namespace, name)
+		claim := p.observed.Claim(p.Namespace, name)
 		switch {
 		case claim == nil && p.Claim == "":
 			p.note("claim %s is in the point and not in the cluster; it is not brought back: `hawser restore %s pvc/%s -n %s` does", name, p.plan.Point, name, p.Namespace)
@@ -66,7 +66,7 @@ func (p *planner) held() map[string]bool {
 
 // asked is the workload that was asked for, if one was.
 func (p *planner) asked() user {
-	for _, u := range p.observed.users() {
+	for _, u := range p.observed.Users() {
 		if u.Workload == p.Workload {
 			return u
 		}
@@ -77,7 +77,7 @@ func (p *planner) asked() user {
 // leave is the change of a claim that leaves the disk it is on.
 func (p *planner) leave(claim *corev1.PersistentVolumeClaim) (Change, bool) {
 	change := Change{Claim: claim.Name, UID: claim.UID}
-	pv := p.observed.volume(claim.Spec.VolumeName)
+	pv := p.observed.Volume(claim.Spec.VolumeName)
 	const undoable = "so its disk could not be put back by an undo"
 	switch {
 	case claim.DeletionTimestamp != nil:
@@ -150,12 +150,12 @@ func (p *planner) setAside() map[string]*SetAside {
 
 // comeBack adds the change of a claim that gets a disk back.
 func (p *planner) comeBack(volume, name string) {
-	pv := p.observed.volume(volume)
+	pv := p.observed.Volume(volume)
 	if !p.canComeBack(pv) {
 		return
 	}
 	change := Change{Claim: name}
-	if claim := p.observed.claim(p.Namespace, name); claim != nil {
+	if claim := p.observed.Claim(p.Namespace, name); claim != nil {
 		left, ok := p.leave(claim)
 		if !ok {
 			return
@@ -194,20 +194,20 @@ func (p *planner) turnBack(interrupted *Record) {
 			p.refuseClaim(c.Claim, "it had no disk before", "finish what is under way by running the same command again")
 			continue
 		}
-		pv := p.observed.volume(c.From.Volume)
+		pv := p.observed.Volume(c.From.Volume)
 		if pv == nil || pv.UID != c.From.UID {
 			p.refuse("PersistentVolume", c.From.Volume, "it is gone, and claim "+c.Claim+" was on it", "finish what is under way by running the same command again, or use hawser restore")
 			continue
 		}
 		change := Change{Claim: c.Claim, To: c.From}
-		claim := p.observed.claim(p.Namespace, c.Claim)
+		claim := p.observed.Claim(p.Namespace, c.Claim)
 		switch {
 		case claim == nil:
 		case claim.Spec.VolumeName == c.From.Volume && claim.DeletionTimestamp != nil:
 			change.UID = claim.UID // its disk was set aside, and stays so until it is gone
 		case claim.Spec.VolumeName != c.From.Volume:
 			change.UID = claim.UID
-			if made := p.observed.volume(claim.Spec.VolumeName); made != nil && made.Spec.ClaimRef != nil && made.Spec.ClaimRef.UID == claim.UID {
+			if made := p.observed.Volume(claim.Spec.VolumeName); made != nil && made.Spec.ClaimRef != nil && made.Spec.ClaimRef.UID == claim.UID {
 				change.From = diskOf(made)
 			}
 		}

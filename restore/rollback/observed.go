@@ -1,134 +1,58 @@
 package rollback
 
 import (
-	"context"
-	"fmt"
+	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
 )
 
 // Observed is what the cluster has, as far as a rollback in one namespace rests
 // on it.
-type Observed struct {
-	*restore.Observed
-	ReplicaSets   []appsv1.ReplicaSet
-	Budgets       []policyv1.PodDisruptionBudget
-	ScaledObjects []unstructured.Unstructured // KEDA's
-	Denied        []Right                     // what would be needed, and is not allowed
-	Unseen        []string                    // what could not be looked at, and so was not checked
-}
+type Observed = users.Observed
+
+// Check is a condition that the user may know better than a plan.
+type Check = users.Check
+
+// CheckAutoscaler and CheckOwners are what can be left out.
+const (
+	CheckAutoscaler = users.CheckAutoscaler
+	CheckOwners     = users.CheckOwners
+)
+
+// Checks are all that can be left out.
+var Checks = users.Checks
 
 // Right is a verb on a kind, in a namespace or, with "", in the cluster.
-type Right struct{ Group, Resource, Verb, Namespace string }
+type Right = users.Right
 
-var scaledObjects = schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledobjects"}
+type user = users.User
 
 // rightsFor are what an act writes.
 func rightsFor(act Act, namespace string) []Right {
-	rights := []Right{
-		{"apps", "statefulsets", "patch", namespace},
-		{"apps", "deployments", "patch", namespace},
-		{"", "persistentvolumeclaims", "create", namespace},
-		{"", "persistentvolumeclaims", "delete", namespace},
-		{"", "persistentvolumes", "patch", ""},
-	}
+	const snapshots = "snapshot.storage.k8s.io"
+	rights := slices.Concat(
+		users.Rights("apps", "statefulsets", namespace, "patch"),
+		users.Rights("apps", "deployments", namespace, "patch"),
+		users.Rights("", "persistentvolumeclaims", namespace, "create", "delete"),
+		users.Rights("", "persistentvolumes", "", "patch"),
+	)
 	if act == Rollback {
-		const group = "snapshot.storage.k8s.io"
-		return append(rights,
-			Right{group, "volumesnapshots", "create", namespace}, Right{group, "volumesnapshots", "delete", namespace},
-			Right{group, "volumesnapshotcontents", "create", ""}, Right{group, "volumesnapshotcontents", "delete", ""})
+		return slices.Concat(rights,
+			users.Rights(snapshots, "volumesnapshots", namespace, "create", "delete"),
+			users.Rights(snapshots, "volumesnapshotcontents", "", "create", "delete"))
 	}
-	const group = "storage.k8s.io" // the check whether the disk is there
-	return append(rights, Right{group, "volumeattachments", "create", ""}, Right{group, "volumeattachments", "deletecollection", ""})
+	return append(rights, users.Rights("storage.k8s.io", "volumeattachments", "", "create", "deletecollection")...) // the check whether the disk is there
 }
 
-// observe looks at the cluster. It writes nothing.
-func (r *Roller) observe(ctx context.Context, act Act, namespace string) (*Observed, error) {
-	core, err := r.Restorer.Look(ctx, namespace)
-	if err != nil {
-		return nil, fmt.Errorf("look at the cluster: %w", err)
+// judge refuses what keeps the workloads from being stopped.
+func (p *planner) judge() {
+	j := users.Judge{Observed: p.observed, Namespace: p.Namespace, Ignore: p.Ignore}
+	j.Pods(p.workloads, func(claim string) bool { return p.plan.record.change(claim) != nil })
+	for _, u := range p.workloads {
+		j.Stop(u)
 	}
-	o := &Observed{Observed: core}
-	sets, err := r.Kubernetes.AppsV1().ReplicaSets(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("look at the cluster: list replicasets: %w", err)
+	p.refusals = append(p.refusals, j.Refusals...)
+	for _, note := range j.Notes {
+		p.note("%s", note)
 	}
-	o.ReplicaSets = sets.Items
-	if err := r.observeWatchers(ctx, namespace, o); err != nil {
-		return nil, fmt.Errorf("look at the cluster: %w", err)
-	}
-	for _, right := range rightsFor(act, namespace) {
-		allowed, err := r.allowed(ctx, right)
-		if err != nil {
-			return nil, fmt.Errorf("ask what is allowed: %w", err)
-		}
-		if !allowed {
-			o.Denied = append(o.Denied, right)
-		}
-	}
-	return o, nil
-}
-
-// observeWatchers looks for what minds the number of Pods.
-func (r *Roller) observeWatchers(ctx context.Context, namespace string, o *Observed) error {
-	budgets, err := r.Kubernetes.PolicyV1().PodDisruptionBudgets(namespace).List(ctx, metav1.ListOptions{})
-	switch {
-	case err == nil:
-		o.Budgets = budgets.Items
-	case apierrors.IsForbidden(err):
-		o.Unseen = append(o.Unseen, "not checked: "+err.Error())
-	default:
-		return err
-	}
-	scaled, err := r.Dynamic.Resource(scaledObjects).Namespace(namespace).List(ctx, metav1.ListOptions{})
-	switch {
-	case err == nil:
-		o.ScaledObjects = scaled.Items
-	case apierrors.IsNotFound(err), meta.IsNoMatchError(err): // no KEDA
-	case apierrors.IsForbidden(err):
-		o.Unseen = append(o.Unseen, "not checked: "+err.Error())
-	default:
-		return err
-	}
-	return nil
-}
-
-// allowed asks whether the user may do something; the question changes nothing.
-func (r *Roller) allowed(ctx context.Context, right Right) (bool, error) {
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Group: right.Group, Resource: right.Resource, Verb: right.Verb, Namespace: right.Namespace},
-	}}
-	answer, err := r.Kubernetes.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
-		return false, err
-	}
-	return answer.Status.Allowed, nil
-}
-
-func (o *Observed) claim(namespace, name string) *corev1.PersistentVolumeClaim {
-	for i := range o.Claims {
-		if o.Claims[i].Namespace == namespace && o.Claims[i].Name == name {
-			return &o.Claims[i]
-		}
-	}
-	return nil
-}
-
-func (o *Observed) volume(name string) *corev1.PersistentVolume {
-	for i := range o.Volumes {
-		if o.Volumes[i].Name == name {
-			return &o.Volumes[i]
-		}
-	}
-	return nil
 }

@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hawser.dev/hawser/restore/users"
 )
 
 // asidePatch is the merge patch that sets the PersistentVolume of claim aside:
@@ -42,11 +43,11 @@ func backPatch(disk *Disk) ([]byte, error) {
 // true.
 func stopPatch(record *Record, u user) ([]byte, error) {
 	own := *record
-	own.Step, own.Replicas, own.Policy = StepStopped, u.replicas, nil
-	if !keepsClaims(u.policy) {
-		own.Policy = u.policy
+	own.Step, own.Replicas, own.Policy = StepStopped, u.Replicas, nil
+	if !users.KeepsClaims(u.Policy) {
+		own.Policy = u.Policy
 	}
-	former, err := recordOf(u.object)
+	former, err := recordOf(u.Object)
 	if err != nil {
 		return nil, err
 	}
@@ -55,39 +56,35 @@ func stopPatch(record *Record, u user) ([]byte, error) {
 	}
 	if former != nil { // of the same act, or of the one that this act turns back
 		own.Replicas, own.Policy = former.Replicas, former.Policy
-		if former.Act == own.Act && former.Step == StepStopped && u.replicas == 0 && keepsClaims(u.policy) {
+		if former.Act == own.Act && former.Step == StepStopped && u.Replicas == 0 && users.KeepsClaims(u.Policy) {
 			return nil, nil
 		}
 	}
 	spec := map[string]any{"replicas": 0}
-	if !keepsClaims(u.policy) {
-		spec["persistentVolumeClaimRetentionPolicy"] = retainClaims
+	if !users.KeepsClaims(u.Policy) {
+		spec["persistentVolumeClaimRetentionPolicy"] = users.RetainClaims
 	}
-	return json.Marshal(map[string]any{"metadata": annotated(u.object, encode(own)), "spec": spec})
-}
-
-var retainClaims = appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
-	WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+	return json.Marshal(map[string]any{"metadata": annotated(u.Object, encode(own)), "spec": spec})
 }
 
 // startPatch scales a workload back; nil if that is done already.
 func startPatch(u user) ([]byte, error) {
-	own, err := recordOf(u.object)
+	own, err := recordOf(u.Object)
 	if err != nil || own == nil || own.Step == StepStarted {
 		return nil, err
 	}
 	own.Step = StepStarted
-	return json.Marshal(map[string]any{"metadata": annotated(u.object, encode(own)), "spec": map[string]any{"replicas": own.Replicas}})
+	return json.Marshal(map[string]any{"metadata": annotated(u.Object, encode(own)), "spec": map[string]any{"replicas": own.Replicas}})
 }
 
 // endPatch puts the retention policy of a StatefulSet back and takes the record
 // off; nil if there is none.
 func endPatch(u user) ([]byte, error) {
-	own, err := recordOf(u.object)
+	own, err := recordOf(u.Object)
 	if err != nil || own == nil {
 		return nil, err
 	}
-	patch := map[string]any{"metadata": annotated(u.object, nil)}
+	patch := map[string]any{"metadata": annotated(u.Object, nil)}
 	if own.Policy != nil {
 		patch["spec"] = map[string]any{"persistentVolumeClaimRetentionPolicy": own.Policy}
 	}

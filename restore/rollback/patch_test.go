@@ -7,6 +7,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"hawser.dev/hawser/restore/users"
 )
 
 // What stopping a set changes, starting and ending it puts back, whatever it
@@ -24,9 +26,9 @@ func TestASetIsAsItWasAfterAllPatches(t *testing.T) {
 			before := *o.StatefulSets[0].DeepCopy()
 			record := &Record{ID: "id", Act: Rollback, Step: StepStopped}
 			steps := []func() ([]byte, error){
-				func() ([]byte, error) { return stopPatch(record, o.users()[0]) },
-				func() ([]byte, error) { return startPatch(o.users()[0]) },
-				func() ([]byte, error) { return endPatch(o.users()[0]) },
+				func() ([]byte, error) { return stopPatch(record, o.Users()[0]) },
+				func() ([]byte, error) { return startPatch(o.Users()[0]) },
+				func() ([]byte, error) { return endPatch(o.Users()[0]) },
 			}
 			for i, step := range steps {
 				patch, err := step()
@@ -34,7 +36,7 @@ func TestASetIsAsItWasAfterAllPatches(t *testing.T) {
 					t.Fatalf("step %d: patch %s, %v", i, patch, err)
 				}
 				o.StatefulSets[0] = patched(t, o.StatefulSets[0], patch)
-				if i == 0 && (*o.StatefulSets[0].Spec.Replicas != 0 || !keepsClaims(o.StatefulSets[0].Spec.PersistentVolumeClaimRetentionPolicy)) {
+				if i == 0 && (*o.StatefulSets[0].Spec.Replicas != 0 || !users.KeepsClaims(o.StatefulSets[0].Spec.PersistentVolumeClaimRetentionPolicy)) {
 					t.Errorf("a set that is stopped: %+v", o.StatefulSets[0].Spec)
 				}
 				if again, err := step(); err != nil || again != nil {
@@ -55,15 +57,15 @@ func TestASetIsAsItWasAfterAllPatches(t *testing.T) {
 func TestReplicasThatWereSetMeanwhileAreNotRemembered(t *testing.T) {
 	o := cluster()
 	record := &Record{ID: "id", Act: Rollback, Step: StepStopped}
-	patch, _ := stopPatch(record, o.users()[0])
+	patch, _ := stopPatch(record, o.Users()[0])
 	o.StatefulSets[0] = patched(t, o.StatefulSets[0], patch)
 	o.StatefulSets[0].Spec.Replicas = ptr.To[int32](5)
-	patch, err := stopPatch(record, o.users()[0])
+	patch, err := stopPatch(record, o.Users()[0])
 	if err != nil || patch == nil {
 		t.Fatalf("it is not stopped again: %s, %v", patch, err)
 	}
 	o.StatefulSets[0] = patched(t, o.StatefulSets[0], patch)
-	patch, _ = startPatch(o.users()[0])
+	patch, _ = startPatch(o.Users()[0])
 	if set := patched(t, o.StatefulSets[0], patch); *set.Spec.Replicas != 2 {
 		t.Errorf("it is scaled back to %d, want 2", *set.Spec.Replicas)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
 )
 
 // Options say what is to be done.
@@ -87,7 +88,9 @@ func NewPlan(point *catalog.RestorePoint, observed *Observed, options Options) (
 	if len(p.refusals) == 0 {
 		p.decide()
 	}
-	p.checkRights()
+	rights := users.Judge{Observed: observed}
+	rights.Rights()
+	p.refusals = append(p.refusals, rights.Refusals...)
 	if len(p.refusals) > 0 {
 		return nil, &restore.RefusedError{Refusals: p.refusals}
 	}
@@ -121,7 +124,7 @@ func (p *planner) note(format string, args ...any) {
 
 // find finds the record of what is under way, or makes a new one.
 func (p *planner) find() {
-	if p.Claim == "" && !slices.ContainsFunc(p.observed.users(), func(u user) bool { return u.Workload == p.Workload }) {
+	if p.Claim == "" && !slices.ContainsFunc(p.observed.Users(), func(u user) bool { return u.Workload == p.Workload }) {
 		p.refuse(p.Workload.Kind, p.Workload.Name, "it does not exist", "bring it back with hawser restore")
 		return
 	}
@@ -176,9 +179,9 @@ func (p *planner) underWay() *Record {
 			newest = record
 		}
 	}
-	for _, u := range p.observed.users() {
-		record, err := recordOf(u.object)
-		if u.Workload == p.Workload || p.Claim != "" && u.uses(p.Claim) || record != nil && record.bears(p.Workload) {
+	for _, u := range p.observed.Users() {
+		record, err := recordOf(u.Object)
+		if u.Workload == p.Workload || p.Claim != "" && u.Uses(p.Claim) || record != nil && record.bears(p.Workload) {
 			look(u.Kind, u.Name, record, err)
 		}
 	}
@@ -195,7 +198,7 @@ func (p *planner) underWay() *Record {
 // checkScope refuses to go on with what is under way for other claims.
 func (p *planner) checkScope() {
 	for _, name := range p.scope(func(name string) bool {
-		return p.record.change(name) != nil || p.observed.claim(p.Namespace, name) != nil
+		return p.record.change(name) != nil || p.observed.Claim(p.Namespace, name) != nil
 	}) {
 		if p.record.change(name) == nil {
 			p.refuseClaim(name, fmt.Sprintf("%s (begun %s) is under way without it", p.record.Act, p.record.Started.UTC().Format(time.RFC3339)), "finish that first, with the same --ordinals")
@@ -210,16 +213,16 @@ func (p *planner) scope(known func(string) bool) []string {
 		return []string{p.Claim}
 	}
 	var own user
-	for _, u := range p.observed.users() {
+	for _, u := range p.observed.Users() {
 		if u.Workload == p.Workload {
 			own = u
 		}
 	}
 	names := map[string]bool{}
 	for _, name := range p.knownClaims() {
-		ordinal, isOwn := own.ordinal(name)
+		ordinal, isOwn := own.Ordinal(name)
 		wanted := len(p.Ordinals) == 0 || isOwn && slices.Contains(p.Ordinals, ordinal)
-		if own.uses(name) && wanted && known(name) {
+		if own.Uses(name) && wanted && known(name) {
 			names[name] = true
 		}
 	}
@@ -279,13 +282,7 @@ func (p *planner) decide() {
 	record := p.plan.record
 	p.plan.ID, p.plan.Point, p.plan.Resumes = record.ID, record.Point, p.record != nil
 	p.findWorkloads()
-	p.checkPods()
-	for _, u := range p.workloads {
-		p.checkAutoscalers(u)
-		p.checkScaledObjects(u)
-		p.checkOwners(u)
-		p.noteBudgets(u)
-	}
+	p.judge()
 	p.plan.swap = p.newSwap()
 	p.simulate()
 	p.plan.Notes = append(p.plan.Notes, p.observed.Unknown...)
@@ -295,12 +292,12 @@ func (p *planner) decide() {
 // findWorkloads finds who uses the claims, all of whom are stopped.
 func (p *planner) findWorkloads() {
 	record := p.plan.record
-	for _, u := range p.observed.users() {
-		uses := slices.ContainsFunc(record.Claims, func(c Change) bool { return u.uses(c.Claim) })
+	for _, u := range p.observed.Users() {
+		uses := slices.ContainsFunc(record.Claims, func(c Change) bool { return u.Uses(c.Claim) })
 		if !uses && !record.bears(u.Workload) {
 			continue
 		}
-		if u.object.GetDeletionTimestamp() != nil {
+		if u.Object.GetDeletionTimestamp() != nil {
 			p.refuse(u.Kind, u.Name, "it is being deleted", "wait until it is gone, then use hawser restore")
 		}
 		if !p.plan.written && !record.bears(u.Workload) {
@@ -319,12 +316,12 @@ func (p *planner) findWorkloads() {
 }
 
 func (p *planner) workloadPlan(u user) WorkloadPlan {
-	w := WorkloadPlan{Workload: u.Workload, Replicas: u.replicas, Policy: "it keeps its claims"}
-	policy := u.policy
-	if own, err := recordOf(u.object); err == nil && own != nil {
+	w := WorkloadPlan{Workload: u.Workload, Replicas: u.Replicas, Policy: "it keeps its claims"}
+	policy := u.Policy
+	if own, err := recordOf(u.Object); err == nil && own != nil {
 		w.Replicas, policy = own.Replicas, own.Policy
 	}
-	if !keepsClaims(policy) {
+	if !users.KeepsClaims(policy) {
 		w.Policy = fmt.Sprintf("Retain meanwhile (it is whenScaled %s, whenDeleted %s)", policy.WhenScaled, policy.WhenDeleted)
 	}
 	return w

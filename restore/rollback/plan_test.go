@@ -17,6 +17,7 @@ import (
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
 )
 
 // both is what becomes of the claims where nothing stands in the way.
@@ -130,7 +131,7 @@ func TestPlan(t *testing.T) {
 			o.Budgets = []policyv1.PodDisruptionBudget{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "quorum"}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "redis"}}}}}
 		}},
 		{name: "a set that is being deleted", given: set(func(s *appsv1.StatefulSet) { s.DeletionTimestamp = &metav1.Time{Time: testNow} }), refused: []string{"redis: it is being deleted"}},
-		{name: "a right that is missing", given: func(o *Observed) { o.Denied = []Right{{"apps", "statefulsets", "patch", "shop"}} }, refused: []string{"patch statefulsets: you do not have it"}},
+		{name: "a right that is missing", given: func(o *Observed) { o.Denied = users.Rights("apps", "statefulsets", "shop", "patch") }, refused: []string{"patch statefulsets: you do not have it"}},
 		{name: "what could not be looked at is said", given: func(o *Observed) { o.Unseen = []string{"not checked: budgets"} }, want: both, note: "not checked: budgets"},
 		{name: "a quota that is used up is that of the claims that go", want: both, given: func(o *Observed) {
 			hard := corev1.ResourceList{"persistentvolumeclaims": *claimCount(2)}

@@ -49,7 +49,7 @@ func interrupted(t *rapid.T, act Act) *Observed {
 	}
 	record := plan.record
 	if rapid.Bool().Draw(t, "the set is stopped") {
-		patch, err := stopPatch(record, o.users()[0])
+		patch, err := stopPatch(record, o.Users()[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,13 +132,13 @@ func TestWhateverAKilledRunLeavesIsGoneOnWith(t *testing.T) {
 		}
 		for i := range plan.record.Claims {
 			c := &plan.record.Claims[i]
-			live := o.claim("shop", c.Claim)
+			live := o.Claim("shop", c.Claim)
 			switch plan.swap.states[c.Claim] {
 			case Untouched:
 				if live.UID != c.UID {
 					t.Fatalf("claim %s would be deleted, and is another one", c.Claim)
 				}
-				pv := o.volume(live.Spec.VolumeName)
+				pv := o.Volume(live.Spec.VolumeName)
 				if pv != nil && (c.From == nil || c.From.UID != pv.UID) && asideOf(pv) == nil {
 					t.Fatalf("claim %s would be deleted, and PersistentVolume %s not be set aside", c.Claim, pv.Name)
 				}
@@ -153,7 +153,7 @@ func TestWhateverAKilledRunLeavesIsGoneOnWith(t *testing.T) {
 			}
 		}
 		// What was remembered of the set is not forgotten, whoever stops it again.
-		patch, err := stopPatch(plan.record, o.users()[0])
+		patch, err := stopPatch(plan.record, o.Users()[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestAStrangersClaimIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := stopPatch(plan.record, o.users()[0])
+	patch, err := stopPatch(plan.record, o.Users()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,19 +202,19 @@ func TestASecondRollbackIsRefusedWhileOneIsUnderWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := stopPatch(plan.record, o.users()[0])
+	patch, err := stopPatch(plan.record, o.Users()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := o.users()[0]
+	before := o.Users()[0]
 	o.StatefulSets[0] = patched(t, o.StatefulSets[0], patch)
-	if _, err := stopPatch(&Record{ID: "other", Act: Rollback}, o.users()[0]); err == nil {
+	if _, err := stopPatch(&Record{ID: "other", Act: Rollback}, o.Users()[0]); err == nil {
 		t.Error("another rollback, planned before, would take the set over")
 	}
 	var content struct {
 		Metadata struct{ ResourceVersion, UID string }
 	}
-	if json.Unmarshal(patch, &content) != nil || content.Metadata.ResourceVersion != before.object.GetResourceVersion() || content.Metadata.UID != "uid-redis" {
+	if json.Unmarshal(patch, &content) != nil || content.Metadata.ResourceVersion != before.Object.GetResourceVersion() || content.Metadata.UID != "uid-redis" {
 		t.Errorf("the patch would apply to a set that was changed since: %s", patch)
 	}
 	other := point()

@@ -7,6 +7,7 @@ import (
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
 )
 
 // Roller plans and carries out rollbacks, undos and redos in the cluster of a
@@ -36,7 +37,7 @@ type Result struct {
 // redo, unless SkipCheck is set, the VolumeAttachments with which the driver is
 // asked whether it still has the disks. It fails with *restore.RefusedError.
 func (r *Roller) Plan(ctx context.Context, point *catalog.RestorePoint, options Options) (*Plan, error) {
-	observed, err := r.observe(ctx, options.Act, options.Namespace)
+	observed, err := users.Look(ctx, r.Restorer, options.Namespace, rightsFor(options.Act, options.Namespace))
 	if err != nil {
 		return nil, err
 	}

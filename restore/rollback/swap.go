@@ -36,7 +36,7 @@ func (p *planner) newSwap() swap {
 	}
 	for i := range record.Claims {
 		change := &record.Claims[i]
-		claim := p.observed.claim(p.Namespace, change.Claim)
+		claim := p.observed.Claim(p.Namespace, change.Claim)
 		volume, pv, problem := p.contents(change)
 		if change.To == nil && change.Snapshot == "" && problem == "" {
 			change.Snapshot = filledBy(record.Point, volume)
@@ -76,7 +76,7 @@ func (p *planner) contents(change *Change) (catalog.Volume, *corev1.PersistentVo
 	if change.To == nil {
 		return p.captured(change.Claim)
 	}
-	pv := p.observed.volume(change.To.Volume)
+	pv := p.observed.Volume(change.To.Volume)
 	if pv == nil || pv.UID != change.To.UID || pv.Spec.CSI == nil {
 		return catalog.Volume{}, nil, "PersistentVolume " + change.To.Volume + ", which it is to get back, is gone"
 	}
@@ -119,7 +119,7 @@ func (p *planner) manifest(change *Change, claim *corev1.PersistentVolumeClaim, 
 		from = change.From
 	}
 	if from != nil {
-		if pv := p.observed.volume(from.Volume); pv != nil {
+		if pv := p.observed.Volume(from.Volume); pv != nil {
 			if aside := asideOf(pv); aside != nil && aside.Claim.Name == change.Claim && aside.Claim.Namespace == p.Namespace {
 				return aside.Claim.DeepCopy(), nil
 			}

@@ -3,24 +3,16 @@ package rollback
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
-	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
 )
 
 var resources = map[string]schema.GroupVersionResource{
@@ -37,7 +29,7 @@ func (a *applier) stop(ctx context.Context) error {
 	}
 	for _, w := range a.record.Workloads {
 		if err := a.change(ctx, w, func(u user) ([]byte, error) { return stopPatch(a.record, u) }); err != nil {
-			return fmt.Errorf("stop %s: %w", named(w), err)
+			return fmt.Errorf("stop %s: %w", users.Named(w), err)
 		}
 	}
 	if len(a.record.Workloads) == 0 {
@@ -57,15 +49,15 @@ func (a *applier) stillStopped(ctx context.Context) error {
 		if u == nil {
 			continue
 		}
-		if u.replicas != 0 {
-			return fmt.Errorf("somebody has scaled %s to %d meanwhile; what does that must be paused", named(w), u.replicas)
+		if u.Replicas != 0 {
+			return fmt.Errorf("somebody has scaled %s to %d meanwhile; what does that must be paused", users.Named(w), u.Replicas)
 		}
-		own, err := recordOf(u.object)
+		own, err := recordOf(u.Object)
 		if err != nil {
 			return err
 		}
 		if own == nil || own.ID != a.record.ID || own.Act != a.record.Act {
-			return fmt.Errorf("another run has taken %s over", named(w))
+			return fmt.Errorf("another run has taken %s over", users.Named(w))
 		}
 	}
 	return nil
@@ -75,7 +67,7 @@ func (a *applier) stillStopped(ctx context.Context) error {
 func (a *applier) start(ctx context.Context) error {
 	for _, w := range a.record.Workloads {
 		if err := a.change(ctx, w, startPatch); err != nil {
-			return fmt.Errorf("start %s: %w", named(w), err)
+			return fmt.Errorf("start %s: %w", users.Named(w), err)
 		}
 		a.report(w.Kind, a.Namespace, w.Name, "starting", "until its Pods are ready", false)
 	}
@@ -120,7 +112,7 @@ func (a *applier) finish(ctx context.Context) error {
 	a.removeLeftovers(ctx)
 	for _, w := range a.record.Workloads {
 		if err := a.change(ctx, w, endPatch); err != nil {
-			return fmt.Errorf("end the record of %s: %w", named(w), err)
+			return fmt.Errorf("end the record of %s: %w", users.Named(w), err)
 		}
 		a.report(w.Kind, a.Namespace, w.Name, "ready", "", true)
 	}
@@ -133,15 +125,9 @@ func (a *applier) finish(ctx context.Context) error {
 // removeLeftovers deletes the pointers to snapshots that an act which was turned
 // back has made. They are Retain, so no snapshot goes.
 func (a *applier) removeLeftovers(ctx context.Context) {
-	api := a.Snapshots.SnapshotV1()
 	for _, name := range a.record.Leftovers {
-		for _, err := range []error{
-			api.VolumeSnapshots(a.Namespace).Delete(ctx, name, metav1.DeleteOptions{}),
-			api.VolumeSnapshotContents().Delete(ctx, name, metav1.DeleteOptions{}),
-		} {
-			if err != nil && !apierrors.IsNotFound(err) {
-				a.result.Notes = append(a.result.Notes, fmt.Sprintf("a pointer to a snapshot, %s, is left and can be deleted: %v", name, err))
-			}
+		if err := a.RemovePointers(ctx, a.Namespace, name); err != nil {
+			a.result.Notes = append(a.result.Notes, fmt.Sprintf("what points to a snapshot is left and can be deleted: %v", err))
 		}
 	}
 }
@@ -182,7 +168,7 @@ func (a *applier) read(ctx context.Context, w catalog.Workload) (*user, error) {
 			o.Deployments = []appsv1.Deployment{*d}
 		}
 	}
-	users := o.users()
+	users := o.Users()
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
@@ -214,84 +200,9 @@ func (a *applier) recordOnVolumes(ctx context.Context, record any) error {
 // awaitReady waits until the Pods of the workloads are ready.
 func (a *applier) awaitReady(ctx context.Context) error {
 	for _, w := range a.record.Workloads {
-		if err := a.awaitWorkload(ctx, w); err != nil {
+		if err := users.AwaitReady(ctx, a.Kubernetes, a.Namespace, w, func(claim string) bool { return a.record.change(claim) != nil }); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (a *applier) awaitWorkload(ctx context.Context, w catalog.Workload) error {
-	only := fields.OneTermEqualSelector("metadata.name", w.Name).String()
-	apps := a.Kubernetes.AppsV1()
-	source := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			if o.FieldSelector = only; w.Kind == "StatefulSet" {
-				return apps.StatefulSets(a.Namespace).List(ctx, o)
-			}
-			return apps.Deployments(a.Namespace).List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			if o.FieldSelector = only; w.Kind == "StatefulSet" {
-				return apps.StatefulSets(a.Namespace).Watch(ctx, o)
-			}
-			return apps.Deployments(a.Namespace).Watch(ctx, o)
-		},
-	}
-	var kind runtime.Object = &appsv1.Deployment{}
-	if w.Kind == "StatefulSet" {
-		kind = &appsv1.StatefulSet{}
-	}
-	last := "it was not seen"
-	_, err := watchtools.UntilWithSync(ctx, source, kind, func(store cache.Store) (bool, error) {
-		return len(store.List()) == 0, nil // it is gone: there is nothing to wait for
-	}, func(event watch.Event) (bool, error) {
-		var ready bool
-		ready, last = readiness(event.Object)
-		return ready || event.Type == watch.Deleted, nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s does not become ready (%s): %w; its claims are done: see why its Pods do not start%s", named(w), last, err, a.podTroubles(ctx))
-	}
-	return nil
-}
-
-// readiness says whether all Pods that a workload wants are ready.
-func readiness(object runtime.Object) (bool, string) {
-	switch o := object.(type) {
-	case *appsv1.StatefulSet:
-		want := ptr.Deref(o.Spec.Replicas, 1)
-		return o.Status.ObservedGeneration >= o.Generation && o.Status.ReadyReplicas >= want, fmt.Sprintf("%d of %d Pods are ready", o.Status.ReadyReplicas, want)
-	case *appsv1.Deployment:
-		want := ptr.Deref(o.Spec.Replicas, 1)
-		return o.Status.ObservedGeneration >= o.Generation && o.Status.ReadyReplicas >= want, fmt.Sprintf("%d of %d Pods are ready", o.Status.ReadyReplicas, want)
-	}
-	return false, fmt.Sprintf("%T", object)
-}
-
-// podTroubles says what the Pods say of themselves.
-func (a *applier) podTroubles(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryAfter*10)
-	defer cancel()
-	pods, err := a.Kubernetes.CoreV1().Pods(a.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return ""
-	}
-	var troubles []string
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if !slices.ContainsFunc(restore.PodClaims(pod), func(name string) bool { return a.record.change(name) != nil }) {
-			continue
-		}
-		for _, c := range pod.Status.Conditions {
-			if c.Status == corev1.ConditionFalse && c.Message != "" {
-				troubles = append(troubles, fmt.Sprintf("Pod %s: %s", pod.Name, c.Message))
-				break
-			}
-		}
-	}
-	if len(troubles) == 0 {
-		return ""
-	}
-	return ": " + strings.Join(troubles[:min(3, len(troubles))], "; ")
 }
