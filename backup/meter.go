@@ -16,6 +16,7 @@ type Requests struct {
 	Refused   int           // of them, with 429 Too Many Requests
 	Writes    int           // of them, that changed something
 	WriteTime time.Duration // that the API server took for those
+	Writing   time.Duration // the same, with those side by side counted once
 	// Held is how long requests waited for our own limit, those that wait now
 	// included: two that wait for a second make two seconds.
 	Held time.Duration
@@ -24,7 +25,7 @@ type Requests struct {
 func (r Requests) since(before Requests) Requests {
 	return Requests{
 		Sent: r.Sent - before.Sent, Refused: r.Refused - before.Refused,
-		Writes: r.Writes - before.Writes, WriteTime: r.WriteTime - before.WriteTime, Held: r.Held - before.Held,
+		Writes: r.Writes - before.Writes, WriteTime: r.WriteTime - before.WriteTime, Writing: r.Writing - before.Writing, Held: r.Held - before.Held,
 	}
 }
 
@@ -35,9 +36,10 @@ type Meter struct {
 	counts Requests
 	// Of the requests that wait for our limit: how many, and the sum of the
 	// times since began at which they came.
-	began   time.Time
-	waiting int
-	came    time.Duration
+	began    time.Time
+	waiting  int
+	came     time.Duration
+	answered time.Time // when the last write was
 }
 
 // PutOn counts the requests of the clients that are made of config, and of its
@@ -115,18 +117,30 @@ func (t meteredTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	if err != nil {
 		return response, err
 	}
-	t.meter.mu.Lock()
-	defer t.meter.mu.Unlock()
-	counts := &t.meter.counts
+	t.meter.count(request, response, began, time.Now())
+	return response, nil
+}
+
+// count counts a request that was answered.
+func (m *Meter) count(request *http.Request, response *http.Response, began, ended time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	counts := &m.counts
 	counts.Sent++
 	switch {
 	case response.StatusCode == http.StatusTooManyRequests:
 		counts.Refused++
 	case request.Method != http.MethodGet && response.StatusCode != http.StatusSwitchingProtocols:
 		counts.Writes++
-		counts.WriteTime += time.Since(began)
+		counts.WriteTime += ended.Sub(began)
+		if began.Before(m.answered) { // side by side with another, which was counted
+			began = m.answered
+		}
+		if ended.After(began) {
+			counts.Writing += ended.Sub(began)
+			m.answered = ended
+		}
 	}
-	return response, nil
 }
 
 // WrappedRoundTripper implements net.RoundTripperWrapper, by which client-go

@@ -51,8 +51,17 @@ func TestTheMeterCountsRequests(t *testing.T) {
 	if got.WriteTime < 20*time.Millisecond || got.WriteTime > 10*time.Second {
 		t.Errorf("the write took %s, want 20 ms or more", got.WriteTime)
 	}
-	got.WriteTime = 0
+	got.WriteTime, got.Writing = 0, 0
 	wantDiff(t, "requests", Requests{Sent: 4, Refused: 2, Writes: 1}, got)
+}
+
+func TestWritesSideBySideTakeTheirTimeOnce(t *testing.T) {
+	meter, noon := new(Meter), time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	request, response := &http.Request{Method: http.MethodPost}, &http.Response{StatusCode: http.StatusCreated}
+	for _, w := range []struct{ began, ended int }{{0, 2}, {0, 3}, {1, 3}, {10, 11}} { // seconds
+		meter.count(request, response, noon.Add(time.Duration(w.began)*time.Second), noon.Add(time.Duration(w.ended)*time.Second))
+	}
+	wantDiff(t, "requests", Requests{Sent: 4, Writes: 4, WriteTime: 8 * time.Second, Writing: 4 * time.Second}, meter.Requests())
 }
 
 func TestTheMeterCountsHowLongOurLimitHoldsRequestsBack(t *testing.T) {

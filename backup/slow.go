@@ -82,7 +82,8 @@ const (
 	// has few under way; the API server notes whole seconds.
 	slowMark = 3 * time.Second
 	// slowRequest is how long the API server takes for a simple write that it
-	// does not hold back.
+	// does not hold back. One burst of slow writes, as when it has just started,
+	// holds nothing up for long: it counts when they take a quarter of the time.
 	slowRequest = time.Second
 )
 
@@ -175,7 +176,7 @@ func (d *diagnosis) apiServer() (Finding, bool) {
 	case own.Refused >= 3 && 10*own.Refused >= own.Sent:
 		f.Message = "kube-apiserver refuses requests (429 Too Many Requests); " + raise
 		return f, true
-	case own.Writes >= 3 && own.WriteTime/time.Duration(own.Writes) >= slowRequest:
+	case own.Writes >= 3 && own.WriteTime/time.Duration(own.Writes) >= slowRequest && own.Writing >= d.elapsed/4:
 		f.Message = "kube-apiserver takes long for simple requests; " + raise
 		return f, true
 	}

@@ -243,8 +243,9 @@ func TestDiagnose(t *testing.T) {
 		{"requests are refused", nil, at(50, AtController, long), Requests{Sent: 40, Refused: 12}, 0, []string{"throttles kube-apiserver"}},
 		{"a few of many requests are refused", nil, at(50, AtController, long), Requests{Sent: 400, Refused: 12}, 0, []string{"throttles snapshot-controller"}},
 		{"requests were refused, and all is well", nil, at(50, AtEnd, 0), Requests{Sent: 40, Refused: 12}, 0, nil},
-		{"writes take long", nil, at(50, AtController, long), Requests{Sent: 40, Writes: 20, WriteTime: 30 * time.Second}, 0, []string{"throttles kube-apiserver"}},
-		{"a write takes long", nil, at(50, AtController, long), Requests{Sent: 1, Writes: 1, WriteTime: 3 * time.Second}, 0, []string{"throttles snapshot-controller"}},
+		{"writes take long", nil, at(50, AtController, long), Requests{Sent: 40, Writes: 20, WriteTime: 30 * time.Second, Writing: 4 * time.Second}, 0, []string{"throttles kube-apiserver"}},
+		{"a burst of writes took long", nil, at(50, AtController, long), Requests{Sent: 40, Writes: 20, WriteTime: 30 * time.Second, Writing: 3 * time.Second}, 0, []string{"throttles snapshot-controller"}},
+		{"a write takes long", nil, at(50, AtController, long), Requests{Sent: 1, Writes: 1, WriteTime: 4 * time.Second, Writing: 4 * time.Second}, 0, []string{"throttles snapshot-controller"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.left == 0 {
@@ -273,7 +274,7 @@ func TestAMarkThatStaysOnTellsOfTheSidecar(t *testing.T) {
 }
 
 func TestDiagnoseCountsWhatWasSentSinceTheLastLook(t *testing.T) {
-	refused := Requests{Sent: 100, Refused: 50, Writes: 50, WriteTime: time.Hour, Held: time.Hour}
+	refused := Requests{Sent: 100, Refused: 50, Writes: 50, WriteTime: time.Hour, Writing: time.Hour, Held: time.Hour}
 	waiting := slices.Concat(at(5, AtHawser, 0), at(5, AtController, 14*time.Second))
 	got := Diagnose(Look{At: ago(15 * time.Second), Own: refused, Sights: waiting}, Look{At: noon, Own: refused, Sights: waiting}, noon.Add(time.Hour))
 	wantDiff(t, "findings", []string{"throttles snapshot-controller"}, kinds(got))

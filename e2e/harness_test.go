@@ -30,7 +30,7 @@ const patience = 90 * time.Second
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := shared.stop(code != 0); err != nil {
+	if err := errors.Join(stopNeighbour(code != 0), shared.stop(code != 0)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
@@ -73,7 +73,7 @@ func (s *sharedLab) bringUp(ctx context.Context) (err error) {
 		return err
 	}
 	s.lab, err = lab.Start(ctx, lab.Options{
-		Region: s.region, Faults: &s.faults,
+		Region: s.region, Faults: &s.faults, Blind: true, // see newTwin
 		Cluster: cluster.Options{Name: "shared", Dir: filepath.Join(s.dir, "cluster"), LogDir: filepath.Join("logs", "shared"), Audit: true, Progress: os.Stderr},
 	})
 	return err
@@ -112,10 +112,17 @@ type world struct {
 // catalog in a folder. The test runs in parallel with others.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
+	return soleWorld(t)
+}
+
+// soleWorld is newWorld for a test that needs the whole machine: it runs before
+// all that run in parallel, and alone.
+func soleWorld(t *testing.T) *world {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a Kubernetes control plane; run without -short")
 	}
-	t.Parallel()
 	shared.start()
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -139,7 +146,7 @@ func ownWorld(t *testing.T, options cluster.Options) *world {
 		t.Fatal(err)
 	}
 	faults := &disks.Faults{}
-	l := clustertest.StartLab(t, lab.Options{Region: region, Faults: faults, Cluster: options})
+	l := clustertest.StartLab(t, lab.Options{Region: region, Faults: faults, Blind: true, Cluster: options})
 	return worldOf(t, l, region, faults)
 }
 

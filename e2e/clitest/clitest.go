@@ -114,12 +114,13 @@ func (c CLI) start(ctx context.Context, t testing.TB, log *os.File, args ...stri
 	return p
 }
 
-// Wait waits for the end, and fails the test if a race was detected.
+// Wait waits for the end, and fails the test if a race was detected. That the
+// process was killed because the test has ended is its end as well.
 func (p *Process) Wait() Result {
 	p.t.Helper()
 	err := p.cmd.Wait()
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, context.Canceled) {
 		p.t.Fatalf("%s: %v", p.cmd, err)
 	}
 	r := Result{Code: p.cmd.ProcessState.ExitCode(), Stdout: p.stdout.String(), Stderr: p.stderr.String()}
