@@ -12,6 +12,10 @@
 // other by digest, and tombstones close the gaps: CheckChain finds what is
 // missing without a reason.
 //
+// A disk that migrations took from one cluster to another has a chain of entries
+// that says who owns it: Owners reads them, Take adds one. What a migration does
+// is in a journal, and its verdict can be written only once.
+//
 // The layout of the keys and the formats are described in docs/format.md.
 // Package catalog takes no decision about Kubernetes: what goes into a point
 // is package backup's to say, and what comes out of it is package restore's.

@@ -24,7 +24,8 @@ func TestTheFormatIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	words := map[string]bool{}
-	for _, name := range []string{"commit.json", "bundle.json", "journal.json", "tombstone.json", "verdict.json", "drill.json", "v1/hawser.json"} {
+	for _, name := range []string{"commit.json", "bundle.json", "journal.json", "tombstone.json", "verdict.json", "drill.json", "v1/hawser.json",
+		"ownership.json", "migration.json", "migration-run.json", "migration-step.json", "migration-verdict.json"} {
 		data, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			t.Fatal(err)
@@ -33,14 +34,21 @@ func TestTheFormatIsDocumented(t *testing.T) {
 		if err := json.Unmarshal(data, &content); err != nil {
 			t.Fatal(err)
 		}
-		delete(content, "objects") // they are Kubernetes' own
+		delete(content, "objects")            // they are Kubernetes' own
+		content["mapping"] = map[string]any{} // it is the writer's own
 		collectKeys(content, words)
 	}
 	for _, reason := range []catalog.SkipReason{
 		catalog.SkipPodOwned, catalog.SkipUnbound, catalog.SkipNotCSI, catalog.SkipNotCovered, catalog.SkipNotFound, catalog.SkipNotSelected,
-		catalog.SkipNotAsked, catalog.SkipNotSupported, catalog.SkipTerminating, catalog.SkipInconsistent, catalog.SkipProtectError, catalog.SkipDrill,
+		catalog.SkipNotAsked, catalog.SkipNotSupported, catalog.SkipTerminating, catalog.SkipInconsistent, catalog.SkipProtectError, catalog.SkipDrill, catalog.SkipForeign,
 	} {
 		words[string(reason)] = true
+	}
+	for _, word := range []string{
+		string(catalog.WayMove), string(catalog.WayCopy), string(catalog.WayAdopt), string(catalog.Forward), string(catalog.Back),
+		string(catalog.Committed), string(catalog.RolledBack),
+	} {
+		words[word] = true
 	}
 	for _, outcome := range []catalog.DrillOutcome{catalog.DrillPassed, catalog.DrillFailed} {
 		words[string(outcome)] = true

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Disk names a disk: the CSI driver, and what that calls it.
@@ -32,13 +29,19 @@ type Ownership struct {
 	Volume    string      `json:"volume,omitempty"` // PersistentVolume in that cluster, for people
 	Taken     time.Time   `json:"taken"`
 	Writer    string      `json:"writer,omitempty"` // program and version
-	// Underway: the migration has no verdict yet. It is not written; Owners and
-	// OwnersOf find it out.
+	// Underway: no verdict on the migration is known. It is not written; Owners
+	// and OwnersOf find it out.
 	Underway bool `json:"-"`
+	// Err is why the entry cannot be read. Then all that is known is its number,
+	// and that nobody can say whose the disk is.
+	Err error `json:"-"`
 }
 
 // String says who owns the disk, since when, and by which migration.
 func (o Ownership) String() string {
+	if o.Err != nil {
+		return fmt.Sprintf("a cluster that cannot be told: %v", o.Err)
+	}
 	state := ""
 	if o.Underway {
 		state = ", which is under way"
@@ -49,27 +52,6 @@ func (o Ownership) String() string {
 	}
 	return fmt.Sprintf("%s, which took it on %s by migration %s%s", name, o.Taken.UTC().Format(time.RFC3339), o.Migration, state)
 }
-
-// Owners are the newest entries of disks. A disk that is not in it has none.
-type Owners map[Disk]Ownership
-
-// Foreign says whether another cluster owns the disk, and which. Nothing may
-// write to such a disk, change what points to it, or delete it.
-func (o Owners) Foreign(d Disk, clusterUID string) (Ownership, bool) {
-	owner, ok := o[d]
-	return owner, ok && owner.Cluster.UID != clusterUID
-}
-
-// Held says whether the disk is not to be touched in a cluster: another one owns
-// it, or a migration has it that is under way.
-func (o Owners) Held(d Disk, clusterUID string) (Ownership, bool) {
-	owner, ok := o[d]
-	return owner, ok && (owner.Underway || owner.Cluster.UID != clusterUID)
-}
-
-// Next is the number of the entry by which the disk would be taken from the one
-// who has it.
-func (o Owners) Next(d Disk) int64 { return o[d].Number + 1 }
 
 // TakenError: a disk could not be taken, since another entry than the caller's
 // is the newest.
@@ -92,130 +74,15 @@ var driverPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0
 // diskPrefix begins the keys of the entries of one disk. A handle may hold any
 // character and be longer than a key, so its digest stands for it.
 func diskPrefix(d Disk) string {
-	return disksPrefix + d.Driver + "/" + digest([]byte(d.Handle)) + "/"
+	return disksPrefix + d.Driver + "/" + string(d.digested().Handle) + "/"
+}
+
+func (d Disk) digested() Disk {
+	return Disk{Driver: d.Driver, Handle: VolumeHandle(digest([]byte(d.Handle)))}
 }
 
 func ownershipKey(d Disk, number int64) string {
 	return fmt.Sprintf("%s%0*d", diskPrefix(d), ownershipDigits, number)
-}
-
-// Owners reads who owns each disk that has an entry. It fails if one entry
-// cannot be read: what it says is then unknown. It costs one listing, one read
-// for each disk that has an entry, and one for each migration that they name.
-func (c *Catalog) Owners(ctx context.Context) (Owners, error) {
-	newest, err := c.newestEntries(ctx, disksPrefix)
-	if err != nil {
-		return nil, err
-	}
-	return c.owners(ctx, newest)
-}
-
-// OwnersOf is Owners for some disks: what is wrong with the entries of others
-// does not matter. It costs one listing if none of them has an entry.
-func (c *Catalog) OwnersOf(ctx context.Context, disks []Disk) (Owners, error) {
-	if len(disks) == 0 {
-		return Owners{}, nil
-	}
-	newest, err := c.newestEntries(ctx, disksPrefix)
-	if err != nil {
-		return nil, err
-	}
-	wanted := map[string]int64{}
-	for _, d := range disks {
-		if number := newest[diskPrefix(d)]; number > 0 {
-			wanted[diskPrefix(d)] = number
-		}
-	}
-	return c.owners(ctx, wanted)
-}
-
-// newestEntries lists the numbers of the newest entries of the disks whose keys
-// begin with prefix, by what the keys of a disk begin with. It costs one listing.
-func (c *Catalog) newestEntries(ctx context.Context, prefix string) (map[string]int64, error) {
-	newest := map[string]int64{}
-	for object, err := range c.bucket.List(ctx, prefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list the owners of disks: %w", err)
-		}
-		at := strings.LastIndexByte(object.Key, '/') + 1
-		number, ok := numberOf(object.Key[at:], ownershipDigits)
-		if ok && strings.Count(object.Key, "/") == 3 {
-			newest[object.Key[:at]] = max(newest[object.Key[:at]], number)
-		}
-	}
-	return newest, nil
-}
-
-// numberOf reads the last part of a key that is a number of so many digits, from
-// 1. What is none may be a later format's, and is left alone.
-func numberOf(part string, digits int) (int64, bool) {
-	number, err := strconv.ParseInt(part, 10, 64)
-	return number, err == nil && number > 0 && part == fmt.Sprintf("%0*d", digits, number)
-}
-
-// owners reads the entries of the given numbers, and whether the migrations that
-// they name are under way.
-func (c *Catalog) owners(ctx context.Context, numbers map[string]int64) (Owners, error) {
-	keys := make([]string, 0, len(numbers))
-	for prefix, number := range numbers {
-		keys = append(keys, fmt.Sprintf("%s%0*d", prefix, ownershipDigits, number))
-	}
-	slices.Sort(keys)
-	entries := make([]Ownership, len(keys))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
-	for i, key := range keys {
-		group.Go(func() (err error) {
-			entries[i], err = c.ownership(gctx, key)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	underway, err := c.underway(ctx, entries)
-	if err != nil {
-		return nil, err
-	}
-	owners := make(Owners, len(entries))
-	for _, entry := range entries {
-		entry.Underway = underway[entry.Migration]
-		owners[entry.Disk] = entry
-	}
-	return owners, nil
-}
-
-// ownership reads one entry.
-func (c *Catalog) ownership(ctx context.Context, key string) (Ownership, error) {
-	data, err := c.bucket.Get(ctx, key, commitLimit)
-	if err != nil {
-		return Ownership{}, fmt.Errorf("who owns a disk cannot be told: read %s: %w", key, err)
-	}
-	var o Ownership
-	if err := decodeJSON(data, &o); err != nil {
-		return Ownership{}, fmt.Errorf("who owns a disk cannot be told: %s: %w", key, err)
-	}
-	if ownershipKey(o.Disk, o.Number) != key || o.Cluster.UID == "" {
-		return Ownership{}, fmt.Errorf("who owns a disk cannot be told: %s: %w: it is entry %d of disk %s of driver %s, and gives it to cluster %q",
-			key, ErrCorrupt, o.Number, o.Disk.Handle, o.Disk.Driver, o.Cluster.UID)
-	}
-	return o, nil
-}
-
-// underway finds out which of the migrations that entries name have no verdict.
-func (c *Catalog) underway(ctx context.Context, entries []Ownership) (map[MigrationID]bool, error) {
-	underway := map[MigrationID]bool{}
-	for _, entry := range entries {
-		if _, asked := underway[entry.Migration]; asked {
-			continue
-		}
-		verdict, err := c.migrationVerdict(ctx, entry.Migration)
-		if err != nil {
-			return nil, err
-		}
-		underway[entry.Migration] = verdict == nil
-	}
-	return underway, nil
 }
 
 // Take makes next the newest entry of its disk. The caller sets Number to one
@@ -252,7 +119,7 @@ func (c *Catalog) Take(ctx context.Context, next Ownership) error {
 	if newest < next.Number {
 		return fmt.Errorf("take disk %s of driver %s as number %d: its newest entry is number %d", next.Disk.Handle, next.Disk.Driver, next.Number, newest)
 	}
-	owner, err := c.ownership(ctx, ownershipKey(next.Disk, newest))
+	owner, err := c.ownership(ctx, diskPrefix(next.Disk), newest)
 	if err != nil {
 		return err
 	}
@@ -282,4 +149,28 @@ func (o Ownership) validate() error {
 func (c *Catalog) newestEntry(ctx context.Context, d Disk) (int64, error) {
 	newest, err := c.newestEntries(ctx, diskPrefix(d))
 	return newest[diskPrefix(d)], err
+}
+
+// newestEntries lists the numbers of the newest entries of the disks whose keys
+// begin with prefix, by what the keys of a disk begin with. It costs one listing.
+func (c *Catalog) newestEntries(ctx context.Context, prefix string) (map[string]int64, error) {
+	newest := map[string]int64{}
+	for object, err := range c.bucket.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list the owners of disks: %w", err)
+		}
+		at := strings.LastIndexByte(object.Key, '/') + 1
+		number, ok := numberOf(object.Key[at:], ownershipDigits)
+		if ok && strings.Count(object.Key, "/") == 3 {
+			newest[object.Key[:at]] = max(newest[object.Key[:at]], number)
+		}
+	}
+	return newest, nil
+}
+
+// numberOf reads the last part of a key that is a number of so many digits, from
+// 1. What is none may be a later format's, and is left alone.
+func numberOf(part string, digits int) (int64, bool) {
+	number, err := strconv.ParseInt(part, 10, 64)
+	return number, err == nil && number > 0 && part == fmt.Sprintf("%0*d", digits, number)
 }

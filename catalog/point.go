@@ -225,6 +225,7 @@ const (
 	SkipInconsistent SkipReason = "inconsistent"   // claim and volume do not name each other
 	SkipProtectError SkipReason = "protect-failed" // the volume could not be made Retain
 	SkipDrill        SkipReason = "drill"          // made by a drill, and goes with it
+	SkipForeign      SkipReason = "foreign"        // another cluster owns the disk
 )
 
 // Skip records one exclusion.
