@@ -357,7 +357,7 @@ var drillRights = []right{
 	{"storage.k8s.io", "csidrivers", "list"}, {"storage.k8s.io", "csinodes", "list"}, {"storage.k8s.io", "volumeattachments", "list"}, {"", "nodes", "list"},
 	{"snapshot.storage.k8s.io", "volumesnapshotclasses", "list"},
 	{"snapshot.storage.k8s.io", "volumesnapshots", "list"}, {"snapshot.storage.k8s.io", "volumesnapshots", "watch"}, {"snapshot.storage.k8s.io", "volumesnapshots", "create"}, {"snapshot.storage.k8s.io", "volumesnapshots", "delete"},
-	{"snapshot.storage.k8s.io", "volumesnapshotcontents", "list"}, {"snapshot.storage.k8s.io", "volumesnapshotcontents", "create"}, {"snapshot.storage.k8s.io", "volumesnapshotcontents", "delete"},
+	{"snapshot.storage.k8s.io", "volumesnapshotcontents", "list"}, {"snapshot.storage.k8s.io", "volumesnapshotcontents", "create"}, {"snapshot.storage.k8s.io", "volumesnapshotcontents", "patch"}, {"snapshot.storage.k8s.io", "volumesnapshotcontents", "delete"},
 }
 
 // drillAttempts are those that this test takes away: each lets a drill fail at

@@ -70,6 +70,7 @@ func (r *Restorer) Apply(ctx context.Context, plan *Plan) (*Result, error) {
 		},
 		a.awaitStatic,
 		func(ctx context.Context) error { return a.run(ctx, a.stepsOf("PersistentVolume")) },
+		a.awaitAvailable,
 		func(ctx context.Context) error { return a.run(ctx, a.stepsOf("PersistentVolumeClaim")) },
 		a.awaitBound,
 		a.runWorkloads,

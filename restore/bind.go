@@ -60,6 +60,49 @@ func one(set map[string]bool) string {
 	return metav1.NamespaceAll
 }
 
+// awaitAvailable waits until the binder has taken note of the volumes for which
+// claims are to be created. A claim that comes before loses a race now and then:
+// the binder takes the volume for another's, or its write for a stale one, and
+// comes back to the claim only at its resync, up to 15 s later (syncVolume of
+// the pv_controller wakes no claim of a volume that is reserved).
+func (a *applier) awaitAvailable(ctx context.Context) error {
+	waiting := map[string]bool{}
+	for _, v := range a.plan.Volumes {
+		if v.VolumeName != "" && slices.ContainsFunc(v.Steps, func(s Step) bool { return s.Kind == "PersistentVolumeClaim" && s.Action == Create }) {
+			waiting[v.VolumeName] = true
+		}
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	wctx, stall, stop := withStall(ctx, a.patience())
+	defer stop()
+	last := map[string]string{}
+	volumes := a.Kubernetes.CoreV1().PersistentVolumes()
+	err := Until(wctx, ListWatch(volumes.List, volumes.Watch, ""), &corev1.PersistentVolume{}, nil, func(event watch.Event) (bool, error) {
+		volume, ok := event.Object.(*corev1.PersistentVolume)
+		if !ok {
+			return false, apierrors.FromObject(event.Object)
+		}
+		if !waiting[volume.Name] {
+			return false, nil
+		}
+		if event.Type == watch.Deleted {
+			return false, fmt.Errorf("PersistentVolume %s was deleted while its claim was being restored; run the restore again", volume.Name)
+		}
+		last[volume.Name] = string(volume.Status.Phase)
+		if phase := volume.Status.Phase; phase == corev1.VolumeAvailable || phase == corev1.VolumeBound { // if a claim of that name came from elsewhere
+			delete(waiting, volume.Name)
+			stall.progress()
+		}
+		return len(waiting) == 0, nil
+	})
+	if errors.Is(context.Cause(wctx), errStalled) {
+		return fmt.Errorf("%d PersistentVolumes are not Available, and none became so for %s (%s); no claim was created: see whether kube-controller-manager runs; running the restore again goes on from here", len(waiting), a.patience(), examples(waiting, last))
+	}
+	return err
+}
+
 // awaitBound waits until each claim of the plan that can bind without a Pod is
 // bound to its volume, and checks each pair.
 func (a *applier) awaitBound(ctx context.Context) error {

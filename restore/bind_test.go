@@ -6,7 +6,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 func TestVerifyPair(t *testing.T) {
@@ -87,4 +91,71 @@ func TestExamplesAreFewAndInOrder(t *testing.T) {
 	if got, want := examples(waiting, last), "shop/a; shop/b: Pending; shop/c; …"; got != want {
 		t.Errorf("examples %q, want %q", got, want)
 	}
+}
+
+// Claims are to be created for volumes of which the binder has taken note.
+func TestAwaitAvailable(t *testing.T) {
+	volumes := corev1.SchemeGroupVersion.WithResource("persistentvolumes")
+	reattached := func(name string, claim Step) VolumePlan {
+		return VolumePlan{Claim: redisKey(0), Way: Reattach, VolumeName: name, Steps: []Step{{Action: RearmPV, Kind: "PersistentVolume", Name: name}, claim}}
+	}
+	created := Step{Action: Create, Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "c"}
+	there := func(name string, phase corev1.PersistentVolumePhase) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PersistentVolumeStatus{Phase: phase}}
+	}
+	await := func(t *testing.T, patience time.Duration, meanwhile func(*fake.Clientset), plans ...VolumePlan) error {
+		client := fake.NewClientset(there("good", corev1.VolumeAvailable), there("late", corev1.VolumeReleased), there("other", corev1.VolumeReleased))
+		client.PrependWatchReactor("persistentvolumes", func(a clienttesting.Action) (bool, watch.Interface, error) {
+			if a.(clienttesting.WatchActionImpl).ListOptions.SendInitialEvents != nil {
+				return true, nil, apierrors.NewMethodNotSupported(volumes.GroupResource(), "watch") // a fake does not stream lists
+			}
+			w, err := client.Tracker().Watch(a.GetResource(), "")
+			if meanwhile != nil {
+				meanwhile(client)
+			}
+			return true, w, err
+		})
+		a := &applier{Restorer: &Restorer{Kubernetes: client, Patience: patience}, plan: &Plan{Volumes: plans}, result: &Result{}}
+		err := a.awaitAvailable(t.Context())
+		if len(plans) == 0 && len(client.Actions()) > 0 {
+			t.Errorf("with nothing to wait for, it asked for %v", client.Actions())
+		}
+		return err
+	}
+
+	t.Run("a volume becomes Available", func(t *testing.T) {
+		err := await(t, 5*time.Second, func(c *fake.Clientset) {
+			if err := c.Tracker().Update(volumes, there("late", corev1.VolumeAvailable), ""); err != nil {
+				t.Error(err)
+			}
+		}, reattached("good", created), reattached("late", created))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a volume stays as it was", func(t *testing.T) {
+		err := await(t, 50*time.Millisecond, nil, reattached("good", created), reattached("late", created))
+		if err == nil || !strings.Contains(err.Error(), "1 PersistentVolumes are not Available") || !strings.Contains(err.Error(), "late: Released") || !strings.Contains(err.Error(), "no claim was created") {
+			t.Errorf("the error is %v", err)
+		}
+	})
+	t.Run("a volume is deleted", func(t *testing.T) {
+		err := await(t, 5*time.Second, func(c *fake.Clientset) {
+			if err := c.Tracker().Delete(volumes, "", "late"); err != nil {
+				t.Error(err)
+			}
+		}, reattached("late", created))
+		if err == nil || !strings.Contains(err.Error(), "PersistentVolume late was deleted") {
+			t.Errorf("the error is %v", err)
+		}
+	})
+	t.Run("no claim is to be created", func(t *testing.T) {
+		// That of a Lost claim names its uid, and is never Available.
+		if err := await(t, 50*time.Millisecond, nil, reattached("late", Step{Action: KeepAsIs, Kind: "PersistentVolumeClaim", Name: "c"})); err != nil {
+			t.Error(err)
+		}
+		if err := await(t, 50*time.Millisecond, nil); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -79,20 +79,18 @@ func (a *applier) watchSnapshots(ctx context.Context, waiting map[string]catalog
 	return err
 }
 
-// removeStatic deletes the VolumeSnapshots and contents that this plan
-// created. They only point to snapshots, and are Retain, so nothing on the
-// storage is touched.
+// removeStatic deletes the contents and VolumeSnapshots that this plan created.
 func (a *applier) removeStatic(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
 	var errs []error
-	for _, step := range a.stepsOf("VolumeSnapshot", "VolumeSnapshotContent") {
+	for _, step := range a.stepsOf("VolumeSnapshotContent", "VolumeSnapshot") {
 		if step.Action != Create {
 			continue
 		}
-		err := a.Dynamic.Resource(resources[step.Kind]).Namespace(step.Namespace).Delete(ctx, step.Name, metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("take back %s %s: %w", step.Kind, step.Name, err))
+		err := a.removePointer(ctx, step.Kind, step.Namespace, step.Name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("take back what was made: %w", err))
 		}
 	}
 	if len(errs) == 0 {
@@ -141,13 +139,10 @@ func (a *applier) clearStatic(ctx context.Context) error {
 			continue
 		}
 		group.Go(func() error {
-			for kind, namespace := range map[string]string{"VolumeSnapshot": v.Claim.Namespace, "VolumeSnapshotContent": ""} {
-				err := a.Dynamic.Resource(resources[kind]).Namespace(namespace).Delete(ctx, v.static, metav1.DeleteOptions{})
-				if err != nil && !apierrors.IsNotFound(err) {
-					mu.Lock()
-					a.result.Notes = append(a.result.Notes, fmt.Sprintf("%s %s is left and can be deleted: %v", kind, v.static, err))
-					mu.Unlock()
-				}
+			if err := a.RemovePointers(ctx, v.Claim.Namespace, v.static); err != nil {
+				mu.Lock()
+				a.result.Notes = append(a.result.Notes, fmt.Sprintf("what points to the snapshot of claim %s is left and can be deleted: %v", v.Claim, err))
+				mu.Unlock()
 			}
 			return nil
 		})

@@ -235,7 +235,10 @@ func (d *Driller) removeOne(ctx context.Context, l Leavings) (bool, error) {
 	switch {
 	case len(l.Namespaces) > 0:
 	case len(l.Contents) > 0:
-		remove, objects = d.Snapshots.SnapshotV1().VolumeSnapshotContents().Delete, l.Contents
+		objects = l.Contents
+		remove = func(ctx context.Context, name string, o metav1.DeleteOptions) error {
+			return restore.RemoveContent(ctx, d.Snapshots, name, *o.Preconditions.UID)
+		}
 	case len(l.Volumes) == 0:
 		remove, objects = d.Kubernetes.StorageV1().StorageClasses().Delete, l.Classes
 	}
