@@ -4,22 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
-	"hawser.dev/hawser/restore"
 	"hawser.dev/hawser/restore/users"
 )
-
-var resources = map[string]schema.GroupVersionResource{
-	"StatefulSet":      {Group: "apps", Version: "v1", Resource: "statefulsets"},
-	"Deployment":       {Group: "apps", Version: "v1", Resource: "deployments"},
-	"PersistentVolume": {Version: "v1", Resource: "persistentvolumes"},
-}
 
 // stop scales the workloads to 0. Claims that no workload uses bear the record
 // on their PersistentVolumes.
@@ -42,7 +33,7 @@ func (a *applier) stop(ctx context.Context) error {
 // up, and that no other run has begun to lead it elsewhere.
 func (a *applier) stillStopped(ctx context.Context) error {
 	for _, w := range a.record.Workloads {
-		u, err := a.read(ctx, w)
+		u, err := users.Read(ctx, a.Kubernetes, a.Namespace, w)
 		if err != nil {
 			return err
 		}
@@ -136,7 +127,7 @@ func (a *applier) removeLeftovers(ctx context.Context) {
 // over.
 func (a *applier) change(ctx context.Context, w catalog.Workload, patch func(user) ([]byte, error)) error {
 	for {
-		u, err := a.read(ctx, w)
+		u, err := users.Read(ctx, a.Kubernetes, a.Namespace, w)
 		if err != nil || u == nil {
 			return err
 		}
@@ -144,40 +135,11 @@ func (a *applier) change(ctx context.Context, w catalog.Workload, patch func(use
 		if err != nil || content == nil {
 			return err
 		}
-		_, err = a.Dynamic.Resource(resources[w.Kind]).Namespace(a.Namespace).Patch(ctx, w.Name, types.MergePatchType, content, metav1.PatchOptions{})
+		err = users.Patch(ctx, a.Kubernetes, a.Namespace, w, content)
 		if !apierrors.IsConflict(err) {
 			return err
 		}
 	}
-}
-
-// read gets a workload as it is; nil if there is none.
-func (a *applier) read(ctx context.Context, w catalog.Workload) (*user, error) {
-	o := &Observed{Observed: &restore.Observed{}}
-	apps := a.Kubernetes.AppsV1()
-	var err error
-	switch w.Kind {
-	case "StatefulSet":
-		var set *appsv1.StatefulSet
-		if set, err = apps.StatefulSets(a.Namespace).Get(ctx, w.Name, metav1.GetOptions{}); err == nil {
-			o.StatefulSets = []appsv1.StatefulSet{*set}
-		}
-	case "Deployment":
-		var d *appsv1.Deployment
-		if d, err = apps.Deployments(a.Namespace).Get(ctx, w.Name, metav1.GetOptions{}); err == nil {
-			o.Deployments = []appsv1.Deployment{*d}
-		}
-	}
-	users := o.Users()
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case len(users) == 0:
-		return nil, fmt.Errorf("a %s cannot be scaled", w.Kind)
-	}
-	return &users[0], nil
 }
 
 // recordOnVolumes writes the record where no workload can bear it, or takes it

@@ -2,6 +2,6 @@
 // minds their number of Pods, and when they are ready. Stopping them is left to
 // those who have a reason to.
 //
-// Users and Judge decide from what Look has seen; only AwaitReady waits. The
-// package writes nothing.
+// Users and Judge decide from what Look has seen; only AwaitReady waits. Nothing
+// but Patch writes.
 package users
