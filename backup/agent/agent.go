@@ -88,9 +88,10 @@ type Agent struct {
 type Status struct {
 	Leading bool
 	// Working: the plans are being run, or wait for their time. A leader that
-	// cannot reach the cluster or the store is not working.
+	// could not begin yet, for it cannot reach the cluster or the store, is not
+	// working.
 	Working bool
-	Problem string    // why a leader is not working; "" if it is
+	Problem string    // why a leader cannot do all that it should; "" if it can
 	Seen    time.Time // when the loop came round last; it does once a minute
 }
 
@@ -134,6 +135,16 @@ func (a *Agent) note(change func(*Status)) {
 	defer a.mu.Unlock()
 	change(&a.status)
 	a.status.Seen = a.Clock.Now()
+}
+
+// trouble says why this leader cannot do all that it should; nil: it can.
+func (a *Agent) trouble(err error) {
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	a.note(func(s *Status) { s.Problem = problem })
+	a.Observer.Troubled(err)
 }
 
 // Remember keeps what the notifier has told, for the next leader.

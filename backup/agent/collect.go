@@ -12,7 +12,7 @@ import (
 type descriptions struct {
 	all []*prometheus.Desc
 
-	leader, reloaded                                              *prometheus.Desc
+	leader, troubled, reloaded                                    *prometheus.Desc
 	paused, rpo, next, running, success                           *prometheus.Desc
 	lastEnd, lastTook, lastResult, lastClaims, lastSnaps, lastBad *prometheus.Desc
 	runs, skipped                                                 *prometheus.Desc
@@ -31,6 +31,7 @@ func newDescriptions() descriptions {
 		return desc
 	}
 	d.leader = add("leader", "Whether this agent leads.")
+	d.troubled = add("leader_troubled", "Whether the agent that leads cannot do all that it should; absent if this one does not lead.")
 	d.reloaded = add("config_last_reload_successful", "Whether the configuration that was read last is in force.")
 
 	d.paused = add("plan_paused", "Whether the plan is paused.", "plan")
@@ -88,6 +89,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.gauge(m.descs.leader, truth(m.leading))
+	if m.leading {
+		s.gauge(m.descs.troubled, truth(m.troubled))
+	}
 	s.gauge(m.descs.reloaded, truth(m.reloaded))
 	for name, p := range m.plans {
 		s.plan(&m.descs, name, p)

@@ -68,7 +68,7 @@ type drills struct {
 	held  map[string]time.Time // when the newest known drill of each plan began
 
 	mu      sync.Mutex
-	due     []Plan
+	due     []string // plans
 	holding bool
 	group   sync.WaitGroup
 }
@@ -125,7 +125,7 @@ func (d *drills) step(ctx context.Context, now time.Time) time.Time {
 		b.base = decision.Base
 		d.bases[p.Name] = b
 		if !decision.Occurrence.IsZero() {
-			d.ask(p)
+			d.ask(p.Name)
 		}
 		if next := decision.Next; !next.IsZero() && (again.IsZero() || next.Before(again)) {
 			again = next
@@ -136,11 +136,11 @@ func (d *drills) step(ctx context.Context, now time.Time) time.Time {
 }
 
 // ask puts a plan among those that are due.
-func (d *drills) ask(p Plan) {
+func (d *drills) ask(plan string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !slices.ContainsFunc(d.due, func(due Plan) bool { return due.Name == p.Name }) {
-		d.due = append(d.due, p)
+	if !slices.Contains(d.due, plan) {
+		d.due = append(d.due, plan)
 	}
 }
 
@@ -160,16 +160,20 @@ func (d *drills) begin(ctx context.Context) {
 	})
 }
 
+// next is the plan whose turn it is, as it is in force now: it may have been
+// paused, or have gone, since its drill was due.
 func (d *drills) next(ctx context.Context) (Plan, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.due) == 0 || ctx.Err() != nil {
-		d.holding = false
-		return Plan{}, false
+	for len(d.due) > 0 && ctx.Err() == nil {
+		p, known := planNamed(d.currentPlans(), d.due[0])
+		d.due = d.due[1:]
+		if known && !p.Paused && !p.Drill.Schedule.IsZero() {
+			return p, true
+		}
 	}
-	p := d.due[0]
-	d.due = d.due[1:]
-	return p, true
+	d.holding = false
+	return Plan{}, false
 }
 
 // hold holds one drill, and tells what came of it, unless the leadership ended.

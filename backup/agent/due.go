@@ -67,14 +67,15 @@ type Skipped struct {
 
 // Due decides what a plan of the cluster is to do at now. base is what Base
 // says, or the Base of the decision before; the zero time settles everything
-// up to now. running says whether a run of the plan is under way.
+// up to now, and so does one more than an hour ahead of now: the clock was wrong
+// when it was made. running says whether a run of the plan is under way.
 //
 // An occurrence starts at its time plus the plan's delay, and is late by what
 // has passed since then. Of those in (base, now] that could have started, the
 // newest runs, if it is no later than catchUp (and up to a minute in any case);
 // none of the others ever does.
 func Due(plan Plan, clusterUID string, base, now time.Time, running bool) Decision {
-	if base.IsZero() {
+	if base.IsZero() || base.After(now.Add(believable)) {
 		base = now
 	}
 	if plan.Paused || plan.Schedule.IsZero() {

@@ -33,6 +33,7 @@ type Metrics struct {
 	mu       sync.Mutex
 	reloaded bool // the configuration that was read last is in force
 	leading  bool
+	troubled bool
 	plans    map[string]*planMetrics
 	claims   map[claimOfPlan]ClaimState
 	sweep    Sweep
@@ -155,7 +156,7 @@ func (m *Metrics) InForce(plans []Plan) {
 // another one tells it.
 func (m *Metrics) Leading(leading bool) {
 	m.change(func() {
-		m.leading = leading
+		m.leading, m.troubled = leading, false
 		if leading {
 			return
 		}
@@ -165,6 +166,8 @@ func (m *Metrics) Leading(leading bool) {
 		m.claims, m.sweep = map[claimOfPlan]ClaimState{}, Sweep{}
 	})
 }
+
+func (m *Metrics) Troubled(problem error) { m.change(func() { m.troubled = problem != nil }) }
 
 func (m *Metrics) Recalled(plan string, newest, complete catalog.Commit) {
 	m.changePlan(plan, func(p *planMetrics) {

@@ -21,6 +21,9 @@ type Observer interface {
 	InForce(plans []Plan)
 	// Leading: this process leads from now on, or no longer.
 	Leading(leading bool)
+	// Troubled: this leader cannot do all that it should, and why; nil: it can
+	// again. It may be told the same more than once.
+	Troubled(problem error)
 	// Recalled: the catalog has these as the newest closed entry of a plan, and
 	// as its newest complete point; zero values for none. A process is told once
 	// for each plan when it has begun to lead.
@@ -148,6 +151,7 @@ type Blind struct{}
 func (Blind) Reloaded(error)                                  {}
 func (Blind) InForce([]Plan)                                  {}
 func (Blind) Leading(bool)                                    {}
+func (Blind) Troubled(error)                                  {}
 func (Blind) Scheduled(string, time.Time)                     {}
 func (Blind) Recalled(string, catalog.Commit, catalog.Commit) {}
 func (Blind) OccurrencesSkipped(string, Skipped)              {}
@@ -171,6 +175,9 @@ func (all Observers) each(tell func(Observer)) {
 func (all Observers) Reloaded(err error)   { all.each(func(o Observer) { o.Reloaded(err) }) }
 func (all Observers) InForce(plans []Plan) { all.each(func(o Observer) { o.InForce(plans) }) }
 func (all Observers) Leading(leading bool) { all.each(func(o Observer) { o.Leading(leading) }) }
+func (all Observers) Troubled(problem error) {
+	all.each(func(o Observer) { o.Troubled(problem) })
+}
 func (all Observers) Recalled(plan string, newest, complete catalog.Commit) {
 	all.each(func(o Observer) { o.Recalled(plan, newest, complete) })
 }

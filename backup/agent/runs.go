@@ -65,11 +65,20 @@ func (l *leadership) finish(ctx context.Context, end RunEnd) {
 	}
 	if end.Err == nil {
 		l.pruneNow[end.Plan] = true
-		l.made, l.lookAt = append(l.made, end.Commit), time.Time{}
+		commit := end.Commit
+		commit.Reasons, commit.Notes = nil, nil // they can be long
+		l.lookFor(append(l.made, commit))
+		l.lookAt = time.Time{}
 	}
 	if _, known := planNamed(l.currentPlans(), end.Plan); !known && p.running == nil {
 		delete(l.progress, end.Plan)
 	}
+}
+
+// lookFor makes these, oldest first, the points that wait for the next look: the
+// newest, if they are many.
+func (l *leadership) lookFor(points []catalog.Commit) {
+	l.made = points[max(0, len(points)-mostMade):]
 }
 
 // tryAgain decides whether an occurrence whose run came to nothing is tried
@@ -105,35 +114,21 @@ func (l *leadership) tend(ctx context.Context, now time.Time) {
 	if l.tending {
 		return
 	}
-	plans := l.currentPlans()
-	sweep := false
-	if !l.KeepAt.IsZero() && l.Keeper != nil {
-		daily := Due(Plan{Schedule: l.KeepAt, CatchUp: round}, l.ClusterUID, l.keepBase, now, false)
-		l.keepBase = daily.Base
-		sweep = !daily.Occurrence.IsZero()
-	}
-	look := l.watchman != nil && !now.Before(l.lookAt)
-	var keep []Plan
-	for _, p := range plans {
-		if sweep || l.pruneNow[p.Name] && l.Keeper != nil && !l.KeepAt.IsZero() {
-			keep = append(keep, p)
-		}
-	}
-	clear(l.pruneNow)
+	keep, sweep := l.toKeep(now)
+	look := l.watchman != nil && (!now.Before(l.lookAt) || l.lookAt.After(now.Add(lookPeriod))) // a clock may be put back
 	if !look && len(keep) == 0 && !sweep {
 		return
 	}
+	plans := l.currentPlans()
+	var made []catalog.Commit
 	if look {
+		made, l.made = l.made, nil
 		l.lookAt = now.Add(lookPeriod)
 	}
 	l.tending = true
-	made := l.made
-	if look {
-		l.made = nil
-	}
 	go func() {
-		var missed []catalog.Commit
-		defer func() { l.tended <- missed }()
+		var done tended
+		defer func() { l.tended <- done }()
 		if len(keep) > 0 || sweep {
 			l.keep(ctx, keep, sweep)
 		}
@@ -141,18 +136,39 @@ func (l *leadership) tend(ctx context.Context, now time.Time) {
 			return
 		}
 		if err := l.watchman.Look(ctx, plans, made); err != nil {
-			missed = made
+			done = tended{failed: true, missed: made}
 			if ctx.Err() == nil {
-				l.Log.Warn("how the claims stand cannot be seen", "error", err)
+				l.Log.Warn("how the claims stand cannot be seen", "error", err, "again", lookAgain.String())
 			}
 		}
 	}()
 }
 
+// toKeep says the points of which plans are to be pruned at now, and whether to
+// sweep: all once a day, and those of a plan that has a new point.
+func (l *leadership) toKeep(now time.Time) (keep []Plan, sweep bool) {
+	if l.Keeper == nil {
+		return nil, false
+	}
+	daily := Due(Plan{Schedule: l.KeepAt, CatchUp: keepCatchUp}, l.ClusterUID, l.keepBase, now, false)
+	l.keepBase = daily.Base
+	sweep = !daily.Occurrence.IsZero()
+	for _, p := range l.currentPlans() {
+		if sweep || l.pruneNow[p.Name] {
+			keep = append(keep, p)
+		}
+	}
+	clear(l.pruneNow)
+	return keep, sweep
+}
+
 func (l *leadership) keep(ctx context.Context, plans []Plan, sweep bool) {
 	prunings, swept := l.Keeper.Keep(ctx, plans, sweep)
+	if ctx.Err() != nil {
+		return // what was cut off is no failure; the next leader goes on
+	}
 	for _, p := range prunings {
-		if p.Err != nil && ctx.Err() == nil {
+		if p.Err != nil {
 			l.Log.Warn("pruning", "plan", p.Plan, "stopped", p.Stopped, "error", p.Err)
 		} else {
 			l.Log.Info("pruned", "plan", p.Plan, "points", p.Points, "removed", p.Removed)
@@ -160,7 +176,7 @@ func (l *leadership) keep(ctx context.Context, plans []Plan, sweep bool) {
 		l.Observer.Pruned(p)
 	}
 	if swept != nil {
-		if swept.Err != nil && ctx.Err() == nil {
+		if swept.Err != nil {
 			l.Log.Warn("sweep", "orphans", swept.Orphans, "stopped", swept.Stopped, "error", swept.Err)
 		} else {
 			l.Log.Info("swept", "orphans", swept.Orphans, "removed", swept.Removed)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -33,8 +34,14 @@ type inForce struct {
 	Since    time.Time `json:"since"`
 }
 
+// has says whether an occurrence is one of the schedule; the zero value has none.
+func (f inForce) has(occurrence time.Time) bool {
+	return f.Schedule != "" && occurrence.After(f.Since)
+}
+
 // enforce returns what is in force at now, and whether that differs from
-// before. A plan that is paused, or has no schedule, is not.
+// before. A plan that is paused, or has no schedule, is not. A time that is yet to
+// come was kept by a clock that was wrong, and is now.
 func enforce(before map[string]inForce, plans []Plan, now time.Time) (map[string]inForce, bool) {
 	after := map[string]inForce{}
 	for _, p := range plans {
@@ -42,7 +49,7 @@ func enforce(before map[string]inForce, plans []Plan, now time.Time) (map[string
 			continue
 		}
 		after[p.Name] = inForce{Schedule: p.Schedule.String(), Since: now.UTC()}
-		if old, known := before[p.Name]; known && old.Schedule == p.Schedule.String() {
+		if old, known := before[p.Name]; known && old.Schedule == p.Schedule.String() && !old.Since.After(now) {
 			after[p.Name] = old
 		}
 	}
@@ -58,8 +65,14 @@ type memory struct {
 	held map[string]string // what the ConfigMap says, by key
 }
 
+// errDamaged: the ConfigMap says what no agent has written.
+var errDamaged = errors.New("damaged")
+
+// memoryTime bounds a write of the ConfigMap, for which the agent's loop waits.
+const memoryTime = 10 * time.Second
+
 // recall reads the ConfigMap into schedules and told, which stay as they are if
-// there is none.
+// there is none. If it fails with errDamaged, it has read what is not.
 func (m *memory) recall(ctx context.Context, schedules *map[string]inForce, told *map[string]Told) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -71,21 +84,26 @@ func (m *memory) recall(ctx context.Context, schedules *map[string]inForce, told
 	if err != nil {
 		return fmt.Errorf("read ConfigMap %s/%s: %w", m.namespace, StateName, err)
 	}
-	for key, into := range map[string]any{schedulesKey: schedules, toldKey: told} {
-		text := object.Data[key]
-		if text == "" {
-			continue
-		}
-		if err := json.Unmarshal([]byte(text), into); err != nil {
-			return fmt.Errorf("ConfigMap %s/%s: %s: %w; delete it, the agent makes it anew", m.namespace, StateName, key, err)
-		}
-		m.held[key] = text
+	return errors.Join(recallKey(m, object, schedulesKey, schedules), recallKey(m, object, toldKey, told))
+}
+
+func recallKey[T any](m *memory, object *corev1.ConfigMap, key string, into *T) error {
+	text := object.Data[key]
+	if text == "" {
+		return nil
 	}
+	var value T
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		return fmt.Errorf("ConfigMap %s/%s: %s: %w: %w", m.namespace, StateName, key, errDamaged, err)
+	}
+	*into, m.held[key] = value, text
 	return nil
 }
 
 // keep makes the ConfigMap say value under key. Only the leader writes.
 func (m *memory) keep(ctx context.Context, key string, value any) error {
+	ctx, cancel := context.WithTimeout(ctx, memoryTime)
+	defer cancel()
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err

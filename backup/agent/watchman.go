@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 // this agent makes it knows of; others are made from the command line.
 const surveyPeriod = 2 * time.Hour
 
-// ClaimWatch is the Watchman of one cluster. Its fields are required.
+// ClaimWatch is the Watchman of one cluster. Its fields but Log are required.
 type ClaimWatch struct {
 	Dynamic    dynamic.Interface
 	Catalog    *catalog.Catalog
 	ClusterUID string
 	Now        func() time.Time
+	Log        *slog.Logger // nil for none
 
 	mu       sync.Mutex
 	ledger   backup.Ledger
@@ -40,20 +42,18 @@ func (w *ClaimWatch) Look(ctx context.Context, plans []Plan, made []catalog.Comm
 	claims := backup.Reach(inv, coveredPlans(plans))
 	for _, commit := range made {
 		_, volumes, err := w.Catalog.Volumes(ctx, w.ClusterUID, commit.Point)
-		if errors.Is(err, catalog.ErrNoPoint) {
-			continue // it was removed meanwhile
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			w.ledger.Add(commit, volumes)
+		case errors.Is(err, catalog.ErrNoPoint): // it was removed meanwhile
+		case damaged(err):
+			w.warn(err.Error())
+		default:
 			return fmt.Errorf("read what point %s has: %w", commit.Point, err)
 		}
-		w.ledger.Add(commit, volumes)
 	}
-	if now := w.Now(); w.surveyed.IsZero() || now.Sub(w.surveyed) >= surveyPeriod {
-		survey, err := w.Catalog.Survey(ctx, w.ClusterUID)
-		if err != nil {
-			return err
-		}
-		if _, err := w.ledger.Read(ctx, w.Catalog, survey, backup.Wants(claims), backup.DefaultDepth); err != nil {
+	if now := w.Now(); now.Sub(w.surveyed).Abs() >= surveyPeriod { // a clock may be put back
+		if err := w.survey(ctx, claims); err != nil {
 			return err
 		}
 		w.surveyed = now
@@ -67,6 +67,26 @@ func (w *ClaimWatch) Look(ctx context.Context, plans []Plan, made []catalog.Comm
 	defer w.mu.Unlock()
 	w.claims = claims
 	return nil
+}
+
+// survey looks in the whole catalog for the newest data of claims.
+func (w *ClaimWatch) survey(ctx context.Context, claims []backup.ClaimCoverage) error {
+	survey, err := w.Catalog.Survey(ctx, w.ClusterUID)
+	if err != nil {
+		return err
+	}
+	reading, err := w.ledger.Read(ctx, w.Catalog, survey, backup.Wants(claims), backup.DefaultDepth)
+	for _, why := range reading.Unusable {
+		w.warn(why)
+	}
+	return err
+}
+
+// warn tells of a point that cannot be used.
+func (w *ClaimWatch) warn(why string) {
+	if w.Log != nil {
+		w.Log.Error("a point is damaged, and brings nothing back", "error", why)
+	}
 }
 
 // States tells how the claims that were seen last stand at now.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,8 @@ type world struct {
 	t       *testing.T
 	cluster *fake.Clientset
 	catalog *catalog.Catalog
+	store   *catalogtest.Faulty // that the catalog is in
+	away    atomic.Bool         // the store cannot be listed
 
 	mu   sync.Mutex
 	runs []string // "plan occurrence#attempt at start"
@@ -49,8 +52,14 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, cluster: fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: clusterUID}})}
+	w.store = &catalogtest.Faulty{Bucket: &catalogtest.Memory{}, Before: func(_ context.Context, call catalogtest.Call) error {
+		if call.Method == catalogtest.List && w.away.Load() {
+			return errors.New("the store is away")
+		}
+		return nil
+	}}
 	var err error
-	if w.catalog, err = catalog.OpenOrCreate(t.Context(), &catalogtest.Memory{}, catalog.Limits{}, time.Now()); err != nil {
+	if w.catalog, err = catalog.OpenOrCreate(t.Context(), w.store, catalog.Limits{}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	// The fake does not refuse an update of an object that has changed since.

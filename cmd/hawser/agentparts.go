@@ -57,7 +57,7 @@ func (p agentParts) runner(observer agent.Observer) *backup.Runner {
 }
 
 func (p agentParts) watch() agent.Watchman {
-	return &agent.ClaimWatch{Dynamic: p.clients.dynamic, Catalog: p.catalog, ClusterUID: p.cluster.UID, Now: p.now}
+	return &agent.ClaimWatch{Dynamic: p.clients.dynamic, Catalog: p.catalog, ClusterUID: p.cluster.UID, Now: p.now, Log: p.log}
 }
 
 // keeper prunes, unless the agent is not to.
