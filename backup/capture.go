@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/dynamic"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -43,6 +45,26 @@ func (o *objectSet) has(kind, namespace, name string) bool {
 }
 
 func objectID(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
+
+// Capture returns what a backup of a selection would take, as a restore point
+// without id or snapshots that is in no catalog. It writes nothing. It fails with
+// ErrNothing if the selection holds no claim that can be backed up.
+func Capture(ctx context.Context, client dynamic.Interface, sel Selection, include Include) (*catalog.RestorePoint, error) {
+	inv, err := Observe(ctx, client, sel, include)
+	if err != nil {
+		return nil, err
+	}
+	selected, err := Select(inv, sel, include)
+	if err != nil {
+		return nil, err
+	}
+	if len(selected.Volumes) == 0 {
+		return nil, nothing(selected.Skipped)
+	}
+	return &catalog.RestorePoint{Bundle: catalog.Bundle{
+		Format: catalog.Format, Objects: selected.Objects.objects, Volumes: selected.Volumes, Skipped: selected.Skipped,
+	}}, nil
+}
 
 // capture gathers the objects of the point in the order in which a restore can
 // create them: namespaces, classes, configuration, volumes, claims, Services,

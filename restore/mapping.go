@@ -37,7 +37,7 @@ type Mapping struct {
 	Sets map[string]string
 	// Replicas sets spec.replicas of a StatefulSet or Deployment, by its name in
 	// the point; the zero Workload stands for all others.
-	Replicas map[catalog.Workload]int32
+	Replicas map[catalog.Workload]int32 `json:"-"` // JSON has no such keys
 	// KeepTracking keeps the labels and annotations by which GitOps tools know
 	// what is theirs.
 	KeepTracking bool

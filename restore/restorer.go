@@ -32,6 +32,10 @@ type Restorer struct {
 	Dynamic    dynamic.Interface
 	Snapshots  snapshotclient.Interface
 	Now        func() time.Time
+	// Owners says who owns disks, and ClusterUID is this cluster's: a plan refuses
+	// disks that are held elsewhere. nil: no catalog was asked.
+	Owners     catalog.Owners
+	ClusterUID string
 	// SkipCheck leaves out the check whether disks exist, with which FromAuto
 	// chooses between disk and snapshot.
 	SkipCheck bool
@@ -78,6 +82,19 @@ func (r *Restorer) Plan(ctx context.Context, point *catalog.RestorePoint, reques
 		return nil, err
 	}
 	return t.plan(observed)
+}
+
+// Observe lists what a plan for the restore of point rests on. It writes nothing.
+func (r *Restorer) Observe(ctx context.Context, point *catalog.RestorePoint, request Request) (*Observed, error) {
+	t, err := aim(point, request)
+	if err != nil {
+		return nil, err
+	}
+	observed, err := r.observe(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("look at the cluster: %w", err)
+	}
+	return observed, nil
 }
 
 // reattached are the volumes that the plan reattaches.

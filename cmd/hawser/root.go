@@ -41,6 +41,7 @@ $XDG_CONFIG_HOME/hawser/config.yaml and /etc/hawser/config.yaml.
 		newUndoCommand(a),
 		newDisksCommand(a),
 		newReleaseCommand(a),
+		newMigrateCommand(a),
 		newVerifyCommand(a),
 		newDrillCommand(a),
 		newPruneCommand(a),

@@ -1,0 +1,221 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"golang.org/x/sync/errgroup"
+
+	"hawser.dev/hawser/backup"
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
+)
+
+// Side is one of the two clusters.
+type Side struct {
+	*restore.Restorer
+	catalog.Cluster // its identity
+}
+
+// Mover plans and carries out migrations between two clusters that share a
+// catalog. Fresh, Report and Process may be left out.
+type Mover struct {
+	Source, Target *Side
+	Catalog        *catalog.Catalog
+	// Fresh makes a restore point of a selection of the source before anything is
+	// stopped; nil: none is made. Where it fails nothing is changed.
+	Fresh   func(context.Context, backup.Selection) (catalog.PointID, error)
+	Now     func() time.Time
+	Report  func(restore.Event) // called from several goroutines
+	Process string              // this process, for the journal
+	Writer  string              // program and version
+}
+
+// parallel is how many requests are under way at once.
+const parallel = 16
+
+// each does act for all items side by side, and returns the first error.
+func each[T any](ctx context.Context, items []T, act func(context.Context, T) error) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, item := range items {
+		group.Go(func() error { return act(gctx, item) })
+	}
+	return group.Wait()
+}
+
+func (m *Mover) report(kind, namespace, name, stage, message string, done bool) {
+	if m.Report != nil {
+		m.Report(restore.Event{Kind: kind, Namespace: namespace, Name: name, Stage: stage, Message: message, Done: done, At: m.Now()})
+	}
+}
+
+// Plan looks at both clusters and the catalog, and plans. It writes nothing. It
+// fails with *restore.RefusedError if the migration is refused.
+func (m *Mover) Plan(ctx context.Context, options Options) (*Plan, error) {
+	seen, err := m.look(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return NewPlan(seen, options)
+}
+
+func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
+	seen := &Seen{Now: m.Now(), Source: m.Source.Cluster, Target: m.Target.Cluster}
+	point, err := backup.Capture(ctx, m.Source.Dynamic, options.selection(), options.include())
+	if errors.Is(err, backup.ErrNothing) {
+		return nil, &restore.RefusedError{Refusals: []restore.Refusal{{Kind: "Namespace", Name: options.Namespace, Problem: err.Error(), Remedy: "name workloads that have claims"}}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the source: %w", err)
+	}
+	seen.Point = point
+	if seen.Unfinished, err = m.unfinished(ctx, point); err != nil {
+		return nil, err
+	}
+	if seen.Unfinished != nil { // its own options say what is in the target
+		if options, err = resumed(seen.Unfinished.Migration, options); err != nil {
+			return nil, err
+		}
+	}
+	if seen.Owners, err = m.Catalog.OwnersOf(ctx, disksOf(point)); err != nil {
+		return nil, err
+	}
+	namespace := mapped(options.Mapping.Namespaces, options.Namespace)
+	plan := &Plan{options: options, seen: seen}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		if seen.InSource, err = users.Look(gctx, m.Source.Restorer, options.Namespace, sourceRights(options.Namespace)); err != nil {
+			return fmt.Errorf("the source: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() (err error) {
+		if seen.InTarget, err = m.Target.Observe(gctx, plan.arriving(point, 0), plan.request(true)); err != nil {
+			return fmt.Errorf("the target: %w", err)
+		}
+		if seen.Denied, err = users.Denied(gctx, m.Target.Restorer, targetRights(namespace, options)); err != nil {
+			return fmt.Errorf("the target: %w", err)
+		}
+		return m.needed(gctx, seen, namespace)
+	})
+	group.Go(func() error { return m.compareVersions(gctx, seen) })
+	err = group.Wait()
+	return seen, err
+}
+
+func disksOf(point *catalog.RestorePoint) []catalog.Disk {
+	var disks []catalog.Disk
+	for _, v := range point.Bundle.Volumes {
+		disks = append(disks, catalog.Disk{Driver: v.Driver, Handle: v.VolumeHandle})
+	}
+	return disks
+}
+
+// stepDone ends a migration, whichever way it went: nothing is left to do.
+const stepDone = "done"
+
+// unfinished finds the newest migration from the source that has claims of point
+// and has not ended.
+func (m *Mover) unfinished(ctx context.Context, point *catalog.RestorePoint) (*catalog.MigrationState, error) {
+	states, err := m.Catalog.Migrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claims := claimsIn(point)
+	for _, s := range slices.Backward(states) {
+		overlaps := slices.ContainsFunc(claimsOf(s.Migration.Volumes), func(claim string) bool { return slices.Contains(claims, claim) })
+		if s.Err != nil || s.Migration.Source.UID != m.Source.UID || !overlaps {
+			continue
+		}
+		state, err := m.Catalog.Migration(ctx, s.Migration.ID)
+		if err != nil {
+			return nil, err
+		}
+		if stepOf(&state, stepDone) == nil {
+			return &state, nil
+		}
+	}
+	return nil, nil
+}
+
+// sourceRights are what a migration writes in the source.
+func sourceRights(namespace string) []users.Right {
+	return slices.Concat(
+		users.Rights("apps", "statefulsets", namespace, "patch"),
+		users.Rights("apps", "deployments", namespace, "patch"),
+		users.Rights("", "persistentvolumeclaims", namespace, "patch"),
+		users.Rights("", "persistentvolumes", "", "patch"),
+	)
+}
+
+// targetRights are what a migration writes in the target, going there and back.
+func targetRights(namespace string, options Options) []users.Right {
+	rights := slices.Concat(
+		users.Rights("apps", "statefulsets", namespace, "create", "patch", "delete"),
+		users.Rights("apps", "deployments", namespace, "create", "patch", "delete"),
+		users.Rights("", "persistentvolumeclaims", namespace, "create", "patch", "delete"),
+		users.Rights("", "persistentvolumes", "", "create", "patch", "delete"),
+		users.Rights("", "services", namespace, "create"),
+		users.Rights("", "configmaps", namespace, "create"),
+	)
+	if options.Secrets {
+		rights = append(rights, users.Rights("", "secrets", namespace, "create")...)
+	}
+	return rights
+}
+
+// needed looks for what the Pods name in the target and what is not brought along.
+func (m *Mover) needed(ctx context.Context, seen *Seen, namespace string) error {
+	var wanted []Missing
+	for _, skip := range seen.Point.Bundle.Skipped {
+		if skip.Kind == "Secret" && skip.Reason == catalog.SkipNotAsked {
+			wanted = append(wanted, Missing{"Secret", namespace, skip.Name})
+		}
+	}
+	for _, name := range serviceAccounts(seen.Point) {
+		wanted = append(wanted, Missing{"ServiceAccount", namespace, name})
+	}
+	for _, w := range wanted {
+		var err error
+		if w.Kind == "Secret" {
+			_, err = m.Target.Kubernetes.CoreV1().Secrets(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		} else {
+			_, err = m.Target.Kubernetes.CoreV1().ServiceAccounts(w.Namespace).Get(ctx, w.Name, metav1.GetOptions{})
+		}
+		switch {
+		case err == nil:
+		case apierrors.IsNotFound(err):
+			seen.Missing = append(seen.Missing, w)
+		case apierrors.IsForbidden(err):
+			seen.Notes = append(seen.Notes, fmt.Sprintf("%s %s/%s, which the Pods need, could not be looked at in the target; make sure that it exists", w.Kind, w.Namespace, w.Name))
+		default:
+			return fmt.Errorf("look for %s %s/%s in the target: %w", w.Kind, w.Namespace, w.Name, err)
+		}
+	}
+	return nil
+}
+
+// compareVersions notes a target that is older than the source: it may not know
+// every field of what is created there.
+func (m *Mover) compareVersions(ctx context.Context, seen *Seen) error {
+	source, err := m.Source.Kubernetes.Discovery().ServerVersion()
+	if err != nil {
+		return fmt.Errorf("the source: ask for its version: %w", err)
+	}
+	target, err := m.Target.Kubernetes.Discovery().ServerVersion()
+	if err != nil {
+		return fmt.Errorf("the target: ask for its version: %w", err)
+	}
+	if older(target.Major, target.Minor, source.Major, source.Minor) {
+		seen.Versions = fmt.Sprintf("the target runs Kubernetes %s, the source %s: fields that the older one does not know are dropped", target.GitVersion, source.GitVersion)
+	}
+	return nil
+}
