@@ -218,13 +218,18 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	owners, err := r.Catalog.OwnersOf(ctx, disksOf(selected.Volumes))
+	if err != nil {
+		return nil, fmt.Errorf("ask who owns the disks: %w", err)
+	}
+	selected.leaveForeign(owners, uid)
 	if len(selected.Volumes) == 0 {
 		return nil, nothing(selected.Skipped)
 	}
 	run.volumes, run.persistent = selected.Volumes, selected.Persistent
 	run.skipped, run.objects = selected.Skipped, selected.Objects
 	for _, skip := range run.skipped {
-		if skip.Reason == catalog.SkipInconsistent {
+		if skip.Reason == catalog.SkipInconsistent || skip.Reason == catalog.SkipOwnerUnknown {
 			run.reasons = append(run.reasons, fmt.Sprintf("claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message))
 		}
 	}

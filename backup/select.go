@@ -207,6 +207,39 @@ func (s *selector) takeVolumes() {
 	slices.SortFunc(s.out.Volumes, func(a, b catalog.Volume) int { return strings.Compare(a.Claim.String(), b.Claim.String()) })
 }
 
+// leaveForeign drops the claims whose disks another cluster owns, or may own:
+// what is on them is not this cluster's to keep, nor its volumes to protect.
+func (s *Selected) leaveForeign(owners catalog.Owners, clusterUID string) {
+	s.Volumes = slices.DeleteFunc(s.Volumes, func(v catalog.Volume) bool {
+		owner, foreign := owners.Foreign(diskOf(v), clusterUID)
+		if !foreign {
+			return false
+		}
+		reason := catalog.SkipForeign
+		if owner.Err != nil {
+			reason = catalog.SkipOwnerUnknown
+		}
+		s.Skipped = append(s.Skipped, catalog.Skip{
+			Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Reason: reason,
+			Message: fmt.Sprintf("its disk %s is owned by %s", v.VolumeHandle, owner),
+		})
+		delete(s.Persistent, v.PersistentVolume)
+		return true
+	})
+}
+
+func diskOf(v catalog.Volume) catalog.Disk {
+	return catalog.Disk{Driver: v.Driver, Handle: v.VolumeHandle}
+}
+
+func disksOf(volumes []catalog.Volume) []catalog.Disk {
+	disks := make([]catalog.Disk, len(volumes))
+	for i, v := range volumes {
+		disks[i] = diskOf(v)
+	}
+	return disks
+}
+
 func volumesByName(inv *Inventory) map[string]*corev1.PersistentVolume {
 	volumes := map[string]*corev1.PersistentVolume{}
 	for i := range inv.Volumes {

@@ -40,7 +40,7 @@ func TestTheFormatIsDocumented(t *testing.T) {
 	}
 	for _, reason := range []catalog.SkipReason{
 		catalog.SkipPodOwned, catalog.SkipUnbound, catalog.SkipNotCSI, catalog.SkipNotCovered, catalog.SkipNotFound, catalog.SkipNotSelected,
-		catalog.SkipNotAsked, catalog.SkipNotSupported, catalog.SkipTerminating, catalog.SkipInconsistent, catalog.SkipProtectError, catalog.SkipDrill, catalog.SkipForeign,
+		catalog.SkipNotAsked, catalog.SkipNotSupported, catalog.SkipTerminating, catalog.SkipInconsistent, catalog.SkipProtectError, catalog.SkipDrill, catalog.SkipForeign, catalog.SkipOwnerUnknown,
 	} {
 		words[string(reason)] = true
 	}

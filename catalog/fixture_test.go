@@ -122,6 +122,9 @@ func (s store) survey(t *testing.T, cluster string) []catalog.Presence {
 // add makes the n-th point of plan, as a run does from beginning to end.
 func (s store) add(t *testing.T, cluster, plan string, n int) catalog.Commit {
 	t.Helper()
+	if _, err := s.OwnersOf(t.Context(), []catalog.Disk{{Driver: "hostpath.csi.k8s.io", Handle: "disk-1"}}); err != nil {
+		t.Fatal(err)
+	}
 	survey := s.survey(t, cluster)
 	if err := s.Begin(t.Context(), newIntent(cluster, plan, n)); err != nil {
 		t.Fatal(err)

@@ -226,6 +226,7 @@ const (
 	SkipProtectError SkipReason = "protect-failed" // the volume could not be made Retain
 	SkipDrill        SkipReason = "drill"          // made by a drill, and goes with it
 	SkipForeign      SkipReason = "foreign"        // another cluster owns the disk
+	SkipOwnerUnknown SkipReason = "owner-unknown"  // who owns the disk cannot be told
 )
 
 // Skip records one exclusion.

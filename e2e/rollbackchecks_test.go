@@ -13,13 +13,11 @@ import (
 	"google.golang.org/grpc/codes"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/yaml"
 
 	"hawser.dev/hawser/e2e/cluster"
 	"hawser.dev/hawser/e2e/disks"
@@ -251,7 +249,7 @@ func TestDisksAreListedAndReleased(t *testing.T) {
 	w.must(w.client.CoreV1().PersistentVolumes().Delete(w.ctx, twin, metav1.DeleteOptions{}))
 	w.await(volumesResource, twin, func(o *unstructured.Unstructured) bool { return o == nil })
 	r := w.run(0, "release", old.Volume, "--yes")
-	r.Says(t, string(old.Covered.Point), "what was written between then")
+	r.Says(t, "point "+string(old.Covered.Point)+" holds the data of disk "+string(old.Handle))
 	if _, err := os.Stat(w.region.DataDir(string(old.Handle))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the disk is still there after its release: %v", err)
 	}
@@ -291,27 +289,4 @@ func (w *world) twin(name string) string {
 	_, err = w.client.CoreV1().PersistentVolumes().Create(w.ctx, twin, metav1.CreateOptions{})
 	w.must(err)
 	return twin.Name
-}
-
-// The rights that docs/rollback.md lists are enough for a rollback and an undo.
-func TestTheRightsInTheDocumentationAreEnoughForARollback(t *testing.T) {
-	w := newWorld(t)
-	handles := w.deployRedis(1, "disks-delete")
-	points := w.generations(1)
-	page, err := os.ReadFile("../docs/rollback.md")
-	w.must(err)
-	_, listed, _ := strings.Cut(string(page), "## Rights")
-	_, listed, _ = strings.Cut(listed, "```yaml\n")
-	listed, _, _ = strings.Cut(listed, "```")
-	var role rbacv1.ClusterRole
-	w.must(yaml.Unmarshal([]byte(listed), &role.Rules))
-	if len(role.Rules) < 10 {
-		t.Fatalf("docs/rollback.md lists %d rules", len(role.Rules))
-	}
-	user := w.as(w.namespace+"-roller", rightsOf(role))
-	user.run(0, "rollback", "statefulset/redis", "-n", w.namespace, "--to", points[0], "--no-point")
-	w.expectWord("generation 0")
-	user.run(0, "undo", "statefulset/redis", "-n", w.namespace)
-	w.expectDisks(handles)
-	w.expectNoTraces("redis")
 }

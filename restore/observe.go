@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/pager"
+
+	"hawser.dev/hawser/catalog"
 )
 
 // Observed is what the target cluster has now, by one list per kind.
@@ -48,6 +50,11 @@ type Observed struct {
 	Contents        []snapshotv1.VolumeSnapshotContent
 	Snapshots       []snapshotv1.VolumeSnapshot
 
+	// Owners says who owns disks, and ClusterUID which cluster this is; nil if no
+	// catalog was asked.
+	Owners     catalog.Owners
+	ClusterUID string
+
 	// Disks is what CheckDisks found out; a disk that is not in it was not checked.
 	Disks map[DiskKey]DiskState
 }
@@ -80,7 +87,7 @@ func (r *Restorer) observe(ctx context.Context, t *target) (*Observed, error) {
 func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error) {
 	namespace := t.namespace()
 	core, apps, storage := r.Kubernetes.CoreV1(), r.Kubernetes.AppsV1(), r.Kubernetes.StorageV1()
-	o := &Observed{Disks: map[DiskKey]DiskState{}}
+	o := &Observed{Disks: map[DiskKey]DiskState{}, Owners: r.Owners, ClusterUID: r.ClusterUID}
 	reads := []func() error{
 		func() error { return Collect(ctx, "namespaces", core.Namespaces().List, &o.Namespaces) },
 		// Claims before volumes: the binder writes a volume before its claim.

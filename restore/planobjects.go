@@ -102,6 +102,7 @@ func (p *planner) planWorkload(captured unstructured.Unstructured) {
 		}
 		return
 	}
+	p.checkHeldClaims(captured)
 	p.plan.Workloads = append(p.plan.Workloads, createRaw(bareObject(captured), "after its claims are bound"))
 }
 

@@ -14,6 +14,9 @@ import (
 
 // planVolume decides how one claim gets its data.
 func (p *planner) planVolume(v catalog.Volume) {
+	if !p.mayUse(v) {
+		return
+	}
 	claim := p.observed.claim(v.Claim)
 	if claim != nil && claim.DeletionTimestamp != nil {
 		p.refuseClaim(v.Claim, "it is being deleted", "wait until it is gone (a Pod that uses it holds it), then run the restore again")

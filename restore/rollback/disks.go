@@ -61,6 +61,10 @@ type Holding struct {
 	Attachments []storagev1.VolumeAttachment
 	Contents    []snapshotv1.VolumeSnapshotContent
 	Records     []*Record // of what is under way
+	// Owners says who owns disks, and ClusterUID which cluster this is; nil if no
+	// catalog was asked.
+	Owners     catalog.Owners
+	ClusterUID string
 	// Covers are the newest snapshots that complete points have of disks, whether
 	// the cluster still has them or not; nil: no catalog was looked at.
 	Covers map[DiskKey][]Cover

@@ -94,8 +94,18 @@ func TestRelease(t *testing.T) {
 		refused   string // "": it is not
 		note      string
 	}{
-		{name: "covered by a point that is older than its last use", given: func(*Holding) {}, note: "point " + pointID + " holds the data of disk disk-0 as of 2026-09-03T06:00:00Z; what was written between then and 2026-09-03T11:00:00Z is lost"},
-		{name: "covered by one that is younger", given: func(h *Holding) { h.Volumes[0].Status.LastPhaseTransitionTime.Time = testNow.Add(-7 * time.Hour) }},
+		{name: "covered by a point that is older than its last use", given: func(*Holding) {}, note: "point " + pointID + " holds the data of disk disk-0 as of 2026-09-03T06:00:00Z; what was written between then and 2026-09-03T11:00:00Z may be lost"},
+		{name: "covered by one of the second in which it was let go", given: func(h *Holding) { h.Volumes[0].Status.LastPhaseTransitionTime.Time = testNow.Add(-6 * time.Hour) },
+			note: "point " + pointID + " holds the data of disk disk-0 as of 2026-09-03T06:00:00Z; what was written between then and 2026-09-03T06:00:00Z may be lost"},
+		{name: "covered by one of the second after", given: func(h *Holding) {
+			h.Volumes[0].Status.LastPhaseTransitionTime.Time = testNow.Add(-6*time.Hour - time.Second)
+		}, note: "may be lost"},
+		{name: "covered by one that is younger", given: func(h *Holding) { h.Volumes[0].Status.LastPhaseTransitionTime.Time = testNow.Add(-7 * time.Hour) },
+			note: "point " + pointID + " holds the data of disk disk-0 as it was left: its snapshot is of 2026-09-03T06:00:00Z"},
+		{name: "another cluster owns it", given: func(h *Holding) { h.Owners, h.ClusterUID = owned("there", false), "here" }, uncovered: true,
+			refused: "its disk disk-0 is owned by cluster prod-us (there), which took it on 2026-09-03T11:00:00Z by migration 20260903-110000-0a1b2c3d"},
+		{name: "a migration has it", given: func(h *Holding) { h.Owners, h.ClusterUID = owned("here", true), "here" }, uncovered: true, refused: "which is under way"},
+		{name: "it came here", given: func(h *Holding) { h.Owners, h.ClusterUID = owned("here", false), "here" }, note: "what was written between then"},
 		{name: "no catalog", given: func(h *Holding) { h.Covers = nil }, refused: "no complete restore point holds a snapshot of its disk disk-0"},
 		{name: "no catalog, and wanted", given: func(h *Holding) { h.Covers = nil }, uncovered: true, note: "it is lost"},
 		{name: "a point that is partial", given: func(h *Holding) {

@@ -282,6 +282,7 @@ func (p *planner) decide() {
 	record := p.plan.record
 	p.plan.ID, p.plan.Point, p.plan.Resumes = record.ID, record.Point, p.record != nil
 	p.findWorkloads()
+	p.checkOwners()
 	p.judge()
 	p.plan.swap = p.newSwap()
 	p.simulate()

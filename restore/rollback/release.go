@@ -61,9 +61,8 @@ func NewRelease(h *Holding, names []string, uncovered bool) (*Release, error) {
 			refuse("no complete restore point holds a snapshot of its disk "+string(disk.Handle)+" that the cluster has", "its data would be lost; --force-uncovered if that is wanted")
 		case disk.Covered == nil:
 			release.Notes = append(release.Notes, "no restore point holds the data of disk "+string(disk.Handle)+": it is lost")
-		case disk.Covered.Taken.Before(disk.Since):
-			release.Notes = append(release.Notes, fmt.Sprintf("point %s holds the data of disk %s as of %s; what was written between then and %s is lost",
-				disk.Covered.Point, disk.Handle, disk.Covered.Taken.UTC().Format(time.RFC3339), disk.Since.UTC().Format(time.RFC3339)))
+		default:
+			release.Notes = append(release.Notes, coverNote(disk))
 		}
 		release.volumes[name] = pv
 		release.Disks = append(release.Disks, disk)
@@ -72,6 +71,18 @@ func NewRelease(h *Holding, names []string, uncovered bool) (*Release, error) {
 		return nil, &restore.RefusedError{Refusals: refusals}
 	}
 	return release, nil
+}
+
+// coverNote says which point covers a disk, and what of it may be lost all the
+// same. Since has whole seconds, so a write may have come up to one second after
+// it.
+func coverNote(d Idle) string {
+	taken := d.Covered.Taken.UTC().Format(time.RFC3339)
+	if d.Covered.Taken.After(d.Since.Add(time.Second)) {
+		return fmt.Sprintf("point %s holds the data of disk %s as it was left: its snapshot is of %s", d.Covered.Point, d.Handle, taken)
+	}
+	return fmt.Sprintf("point %s holds the data of disk %s as of %s; what was written between then and %s may be lost",
+		d.Covered.Point, d.Handle, taken, d.Since.UTC().Format(time.RFC3339))
 }
 
 func (h *Holding) volume(name string) *corev1.PersistentVolume {
@@ -92,6 +103,9 @@ func (h *Holding) mayGo(pv *corev1.PersistentVolume, refuse func(problem, remedy
 	if claim := h.user(pv); claim != nil {
 		refuse("claim "+claim.Namespace+"/"+claim.Name+" uses it", "it can be released when that is deleted")
 		return
+	}
+	if owner, held := h.Owners.Held(catalog.Disk{Driver: pv.Spec.CSI.Driver, Handle: catalog.VolumeHandle(pv.Spec.CSI.VolumeHandle)}, h.ClusterUID); held {
+		refuse("its disk "+pv.Spec.CSI.VolumeHandle+" is owned by "+owner.String(), restore.OwnerRemedy(owner)+"; the PersistentVolume object can be deleted as long as it is Retain")
 	}
 	switch {
 	case pv.DeletionTimestamp != nil:
