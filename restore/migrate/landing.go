@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -206,8 +207,9 @@ func sameSpec(u users.User, point *catalog.RestorePoint) bool {
 		a, b := have.Spec.DeepCopy(), want.Spec.DeepCopy()
 		for _, spec := range []*appsv1.StatefulSetSpec{a, b} {
 			spec.Replicas, spec.PersistentVolumeClaimRetentionPolicy = nil, nil
-			for i := range spec.VolumeClaimTemplates {
-				spec.VolumeClaimTemplates[i].CreationTimestamp = metav1.Time{}
+			for i := range spec.VolumeClaimTemplates { // how they are sent does not count
+				t := &spec.VolumeClaimTemplates[i]
+				t.TypeMeta, t.CreationTimestamp, t.Status = metav1.TypeMeta{}, metav1.Time{}, corev1.PersistentVolumeClaimStatus{}
 			}
 		}
 		return equality.Semantic.DeepEqual(a, b)
