@@ -158,7 +158,11 @@ func (r *recorder) RunEnded(end RunEnd) {
 	if !end.Retry.IsZero() {
 		retry = end.Retry.UTC().Format("15:04")
 	}
-	r.ends = append(r.ends, string(end.Result())+" "+retry)
+	result := string(end.Result())
+	if end.Replaced {
+		result = "replaced"
+	}
+	r.ends = append(r.ends, result+" "+retry)
 }
 
 func TestWhileARunIsUnderWay(t *testing.T) {
@@ -169,7 +173,7 @@ func TestWhileARunIsUnderWay(t *testing.T) {
 	}{
 		{Forbid, []string{"p 01 00:10#0 at 01 00:10:00", "p 01 00:40#0 at 01 00:40:00"}, []string{"complete never", "complete never"}},
 		{Replace, []string{"p 01 00:10#0 at 01 00:10:00", "p 01 00:20#0 at 01 00:20:00", "p 01 00:30#0 at 01 00:30:00", "p 01 00:40#0 at 01 00:40:00"},
-			[]string{"cancelled never", "cancelled never", "cancelled never", "cancelled never"}},
+			[]string{"replaced never", "replaced never", "replaced never", "cancelled never"}},
 	} {
 		t.Run(string(c.concurrency), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -126,17 +126,18 @@ func (r *Recorder) OccurrencesSkipped(plan string, s Skipped) {
 func (r *Recorder) RunEnded(end RunEnd) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if end.Result() == ResultCancelled && !end.Replaced {
+		return
+	}
 	occurrence := end.Occurrence.UTC().Format(time.RFC3339)
 	switch end.Result() {
-	case ResultCancelled:
-		return
 	case ResultComplete:
 		if r.failed[end.Plan] {
 			r.events.Event(&r.agent, corev1.EventTypeNormal, reasonRecovered, cut(fmt.Sprintf("plan %s: point %s is complete", end.Plan, end.Commit.Point), eventText))
 		}
 	case ResultPartial:
 		r.warn(reasonPartial, "plan %s, %s: point %s is partial; %d claims are not in it as the plan asks", end.Plan, occurrence, end.Commit.Point, len(end.Failed))
-	case ResultFailed:
+	case ResultFailed, ResultCancelled:
 		then := ""
 		if !end.Retry.IsZero() {
 			then = " (tried again at " + end.Retry.UTC().Format(time.RFC3339) + ")"

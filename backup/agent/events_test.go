@@ -75,6 +75,8 @@ func TestEventsAboutPlans(t *testing.T) {
 			agent + "Warning BackupFailed: plan nightly, 2025-03-02T02:00:00Z: list claims: the server is gone",
 			agent + "Normal BackupRecovered: plan nightly: point 20250302-020000-nightly-0a1b2c3d is complete",
 		}},
+		{"a run that is replaced", func(r *Recorder) { r.RunEnded(ended(ResultCancelled, replaced)) },
+			[]string{agent + "Warning BackupFailed: plan nightly, 2025-03-02T02:00:00Z: context canceled"}},
 		{"a partial point", func(r *Recorder) { r.RunEnded(ended(ResultPartial)) }, []string{
 			agent + "Warning BackupPartial: plan nightly, 2025-03-02T02:00:00Z: point 20250302-020000-nightly-0a1b2c3d is partial; 1 claims are not in it as the plan asks",
 			"PersistentVolumeClaim shop/db Warning SnapshotFailed: plan nightly, 2025-03-02T02:00:00Z: no snapshot",

@@ -21,17 +21,19 @@ const (
 type Occasion string
 
 const (
-	OnFailure  Occasion = "failure"  // no point was made, or a partial one
-	OnRecovery Occasion = "recovery" // the first complete point after that
+	OnFailure  Occasion = "failure"  // no point was made, or a partial one; or a drill failed
+	OnRecovery Occasion = "recovery" // the first complete point, or good drill, after that
 	OnRPO      Occasion = "rpo"      // claims of the plan are in breach of its RPO, or none is any more
 )
 
 // Event words what has happened within an Occasion.
 const (
-	eventFailure     = "failure"
-	eventRecovery    = "recovery"
-	eventRPOBreach   = "rpo-breach"
-	eventRPORecovery = "rpo-recovery"
+	eventFailure       = "failure"
+	eventRecovery      = "recovery"
+	eventDrillFailure  = "drill-failure"
+	eventDrillRecovery = "drill-recovery"
+	eventRPOBreach     = "rpo-breach"
+	eventRPORecovery   = "rpo-recovery"
 )
 
 // MessageVersion is the version of the schema of Message. Keys may be added to
@@ -42,25 +44,37 @@ const MessageVersion = 1
 // describes it to those who receive it.
 type Message struct {
 	Version int             `json:"version"`
-	Event   string          `json:"event"` // failure, recovery, rpo-breach or rpo-recovery
+	Event   string          `json:"event"` // one of the above
 	Cluster catalog.Cluster `json:"cluster"`
 	Plan    string          `json:"plan"`
 	Time    time.Time       `json:"time"`
-	Text    string          `json:"text"`          // one line, for people
-	Run     *MessageRun     `json:"run,omitempty"` // of failure and recovery
-	RPO     *MessageRPO     `json:"rpo,omitempty"` // of the others
+	Text    string          `json:"text"`            // one line, for people
+	Run     *MessageRun     `json:"run,omitempty"`   // of failure and recovery
+	Drill   *MessageDrill   `json:"drill,omitempty"` // of drill-failure and drill-recovery
+	RPO     *MessageRPO     `json:"rpo,omitempty"`   // of rpo-breach and rpo-recovery
 }
 
 // MessageRun is the run that a message is about.
 type MessageRun struct {
 	Occurrence time.Time       `json:"occurrence"`
 	Attempt    int             `json:"attempt"` // from 0
-	Result     Result          `json:"result"`  // complete, partial or failed
+	Result     Result          `json:"result"`  // complete, partial, failed, or cancelled by a newer occurrence
 	Point      catalog.PointID `json:"point,omitempty"`
 	Error      string          `json:"error,omitempty"`
 	Reasons    []string        `json:"reasons,omitempty"` // why the point is partial; the first 20
 	Claims     []MessageClaim  `json:"claims,omitempty"`  // that are not in the point as asked; the first 20
 	ClaimCount int             `json:"claimCount"`        // how many they are
+}
+
+// MessageDrill is the drill that a message is about.
+type MessageDrill struct {
+	ID         catalog.DrillID `json:"id,omitempty"`    // "" if it could not be held
+	Point      catalog.PointID `json:"point,omitempty"` // that was brought back
+	Result     DrillResult     `json:"result"`          // passed, failed or error
+	Error      string          `json:"error,omitempty"` // why it could not be held
+	Reasons    []string        `json:"reasons,omitempty"`
+	Claims     []MessageClaim  `json:"claims,omitempty"` // that failed; the first 20
+	ClaimCount int             `json:"claimCount"`
 }
 
 // MessageRPO says which claims are in breach.
@@ -88,9 +102,9 @@ const (
 // occasion is the one that event belongs to.
 func occasion(event string) Occasion {
 	switch event {
-	case eventFailure:
+	case eventFailure, eventDrillFailure:
 		return OnFailure
-	case eventRecovery:
+	case eventRecovery, eventDrillRecovery:
 		return OnRecovery
 	}
 	return OnRPO
@@ -115,10 +129,42 @@ func runMessage(event string, end RunEnd) Message {
 		text = fmt.Sprintf("plan %s is well again: point %s is complete", end.Plan, run.Point)
 	case ResultPartial:
 		text = fmt.Sprintf("plan %s, %s: point %s is partial: %s", end.Plan, occurrence, run.Point, strings.Join(run.Reasons, "; "))
+	case ResultCancelled:
+		text = fmt.Sprintf("plan %s, %s: the backup was stopped: %s", end.Plan, occurrence, end.Cancelled)
 	default:
 		text = fmt.Sprintf("plan %s, %s: the backup failed: %s", end.Plan, occurrence, run.Error)
 	}
 	return Message{Version: MessageVersion, Event: event, Plan: end.Plan, Time: end.Ended.UTC(), Text: cut(text, messageText), Run: run}
+}
+
+// drillMessage tells how a drill ended.
+func drillMessage(event string, end DrillEnd) Message {
+	drill := &MessageDrill{ID: end.Drill.ID, Point: end.Drill.Point, Result: end.Result()}
+	var why []string
+	for _, reason := range shorten(end.Drill.Reasons) {
+		drill.Reasons = append(drill.Reasons, cut(reason, messageText))
+		why = append(why, reason)
+	}
+	for _, c := range end.Drill.Claims {
+		if c.Outcome != catalog.DrillFailed {
+			continue
+		}
+		if drill.ClaimCount++; drill.ClaimCount <= messageItems {
+			drill.Claims = append(drill.Claims, MessageClaim{Namespace: c.Namespace, Name: c.Name, Message: cut(c.Message, messageText)})
+			why = append(why, fmt.Sprintf("claim %s/%s: %s", c.Namespace, c.Name, c.Message))
+		}
+	}
+	var text string
+	switch drill.Result {
+	case DrillPassed:
+		text = fmt.Sprintf("plan %s: the drill of point %s passed: its data can be brought back again", end.Plan, drill.Point)
+	case DrillFailed:
+		text = fmt.Sprintf("plan %s: the drill of point %s failed: %s", end.Plan, drill.Point, strings.Join(why, "; "))
+	default:
+		drill.Error = cut(fmt.Sprint(end.Err), messageText)
+		text = fmt.Sprintf("plan %s: a drill could not be held: %s", end.Plan, drill.Error)
+	}
+	return Message{Version: MessageVersion, Event: event, Plan: end.Plan, Time: end.Ended.UTC(), Text: cut(text, messageText), Drill: drill}
 }
 
 // rpoMessage tells which claims of a plan are in breach; none if that is over.

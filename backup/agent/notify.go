@@ -29,6 +29,9 @@ func (h Webhook) equal(other Webhook) bool {
 type Told struct {
 	Run    Result `json:"run,omitempty"` // of the last run: "" and complete are well
 	Breach bool   `json:"breach,omitempty"`
+
+	Drill   DrillResult `json:"drill,omitempty"`   // of the last drill: "" and passed are well
+	DrillAt int64       `json:"drillAt,omitempty"` // when it ended, Unix seconds; 0 if it is well
 }
 
 // NotifierOptions say whom a Notifier tells.
@@ -199,6 +202,9 @@ func (n *Notifier) RunEnded(end RunEnd) {
 // none.
 func (t Told) afterRun(end RunEnd) (Told, string) {
 	was, is := cmp.Or(t.Run, ResultComplete), end.Result()
+	if end.Replaced {
+		is = ResultFailed // nothing will come of it
+	}
 	if is == ResultCancelled || is == ResultFailed && !end.Retry.IsZero() || is == was {
 		return t, ""
 	}
@@ -208,6 +214,34 @@ func (t Told) afterRun(end RunEnd) (Told, string) {
 	}
 	t.Run = is
 	return t, eventFailure
+}
+
+// Drilled tells of a drill that failed or could not be held, and of the first one
+// after it that passed.
+func (n *Notifier) Drilled(end DrillEnd) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.knows(end.Plan) {
+		return
+	}
+	if told, event := n.told[end.Plan].afterDrill(end); n.tell(end.Plan, told) {
+		n.send(drillMessage(event, end))
+	}
+}
+
+// afterDrill is what is told once a drill has ended, and the event to tell; "" for
+// none. What a new leader recalls may be older than what was told.
+func (t Told) afterDrill(end DrillEnd) (Told, string) {
+	was, is, at := cmp.Or(t.Drill, DrillPassed), end.Result(), end.Ended.Unix()
+	if is == was || end.Recalled && at <= t.DrillAt {
+		return t, ""
+	}
+	if is == DrillPassed {
+		t.Drill, t.DrillAt = "", 0
+		return t, eventDrillRecovery
+	}
+	t.Drill, t.DrillAt = is, at
+	return t, eventDrillFailure
 }
 
 // Covered tells of plans whose first claim has come into breach of the RPO, and

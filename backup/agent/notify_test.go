@@ -72,6 +72,9 @@ func (r *receiver) events(t *testing.T) []string {
 		if m.Run != nil {
 			event += " " + string(m.Run.Result)
 		}
+		if m.Drill != nil {
+			event += " " + string(m.Drill.Result)
+		}
 		events = append(events, event)
 	}
 	return events
@@ -113,6 +116,8 @@ func ended(result Result, change ...func(*RunEnd)) RunEnd {
 	return end
 }
 
+func replaced(end *RunEnd) { end.Replaced = true }
+
 func triedAgain(end *RunEnd) { end.Retry = end.Ended.Add(time.Minute) }
 
 func TestEachChangeOfAPlanIsToldOnce(t *testing.T) {
@@ -129,6 +134,7 @@ func TestEachChangeOfAPlanIsToldOnce(t *testing.T) {
 		{"a partial point is a failure, and no recovery", []RunEnd{ended(ResultPartial), ended(ResultPartial), ended(ResultFailed), ended(ResultPartial), ended(ResultComplete)}, []string{"failure nightly partial", "failure nightly failed", "failure nightly partial", "recovery nightly complete"}},
 		{"a run that the agent stopped", []RunEnd{ended(ResultCancelled), ended(ResultComplete)}, nil},
 		{"stopping a run changes nothing", []RunEnd{ended(ResultFailed), ended(ResultCancelled), ended(ResultFailed)}, []string{"failure nightly failed"}},
+		{"a run that is replaced has no point, and night after night", []RunEnd{ended(ResultCancelled, replaced), ended(ResultCancelled, replaced), ended(ResultComplete)}, []string{"failure nightly cancelled", "recovery nightly complete"}},
 		{"another process has the occurrence", []RunEnd{ended(ResultFailed, func(e *RunEnd) { e.Err = fmt.Errorf("another run: %w", catalog.ErrExist) })}, nil},
 		{"a plan that is not in force any more", []RunEnd{ended(ResultFailed, func(e *RunEnd) { e.Plan = "gone" })}, nil},
 		{"each plan for itself", []RunEnd{ended(ResultFailed), ended(ResultFailed, func(e *RunEnd) { e.Plan = "hourly" }), ended(ResultComplete)}, []string{"failure nightly failed", "failure hourly failed", "recovery nightly complete"}},
@@ -170,14 +176,65 @@ func TestABreachOfTheRPOIsToldOnceAndSoIsItsEnd(t *testing.T) {
 	}
 }
 
+// drillOf is a drill of the plan nightly.
+func drillOf(outcome catalog.DrillOutcome) catalog.Drill {
+	d := catalog.Drill{ID: "20250302-013000-nightly-0a1b2c3d", Point: "20250302-020000-nightly-0a1b2c3d", Outcome: outcome}
+	if outcome == catalog.DrillFailed {
+		d.Reasons = []string{"the namespace is full"}
+		d.Claims = []catalog.DrillClaim{{Namespace: "shop", Name: "db", Outcome: outcome, Message: "the check ended with 1"}, {Namespace: "shop", Name: "web", Outcome: catalog.DrillPassed}}
+	}
+	return d
+}
+
+// A leader's drills, and what the next leaders recall, at hours of the night.
+func TestEachChangeOfDrillsIsToldOnce(t *testing.T) {
+	at := func(hour int, outcome catalog.DrillOutcome) DrillEnd {
+		return DrillEnd{Plan: "nightly", Ended: night.Add(time.Duration(hour) * time.Hour), Drill: drillOf(outcome)}
+	}
+	passed := func(hour int) DrillEnd { return at(hour, catalog.DrillPassed) }
+	failed := func(hour int) DrillEnd { return at(hour, catalog.DrillFailed) }
+	notHeld := func(hour int) DrillEnd {
+		return DrillEnd{Plan: "nightly", Ended: night.Add(time.Duration(hour) * time.Hour), Err: errors.New("no Pod starts")}
+	}
+	recalled := func(end DrillEnd) DrillEnd { end.Recalled = true; return end }
+	for _, c := range []struct {
+		name string
+		ends []DrillEnd
+		want []string
+	}{
+		{"drills that pass", []DrillEnd{recalled(passed(0)), passed(1), passed(2)}, nil},
+		{"failures, and the recovery", []DrillEnd{failed(1), failed(2), passed(3), passed(4)}, []string{"drill-failure nightly failed", "drill-recovery nightly passed"}},
+		{"one that could not be held", []DrillEnd{notHeld(1), notHeld(2), failed(3), passed(4)}, []string{"drill-failure nightly error", "drill-failure nightly failed", "drill-recovery nightly passed"}},
+		{"the next leader tells it not again", []DrillEnd{passed(1), failed(2), recalled(passed(1)), recalled(failed(2)), passed(3)}, []string{"drill-failure nightly failed", "drill-recovery nightly passed"}},
+		{"nor that all was well before", []DrillEnd{passed(1), notHeld(2), recalled(passed(1)), notHeld(3)}, []string{"drill-failure nightly error"}},
+		{"but what the last one died over", []DrillEnd{failed(1), recalled(failed(0)), recalled(passed(2))}, []string{"drill-failure nightly failed", "drill-recovery nightly passed"}},
+		{"or has not told", []DrillEnd{recalled(passed(0)), recalled(failed(1)), recalled(failed(1))}, []string{"drill-failure nightly failed"}},
+		{"a plan that is gone", []DrillEnd{{Plan: "gone", Err: errors.New("no Pod starts")}}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &receiver{}
+			n, stop := notifier(t, r, NotifierOptions{})
+			for _, end := range c.ends {
+				n.Drilled(end)
+			}
+			stop()
+			if diff := cmp.Diff(c.want, r.events(t)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestWebhooksAreToldWhatTheyAskFor(t *testing.T) {
 	r := &receiver{}
 	n, stop := notifier(t, r, NotifierOptions{Webhooks: []Webhook{{URL: "https://hooks.example.com/a", On: []Occasion{OnRecovery}}}})
 	n.RunEnded(ended(ResultFailed))
 	n.Covered([]ClaimState{claimState("nightly", "db", true)}, night)
 	n.RunEnded(ended(ResultComplete))
+	n.Drilled(DrillEnd{Plan: "nightly", Ended: night, Err: errors.New("no Pod starts")})
+	n.Drilled(DrillEnd{Plan: "nightly", Ended: night.Add(time.Hour), Drill: drillOf(catalog.DrillPassed)})
 	stop()
-	if diff := cmp.Diff([]string{"recovery nightly complete"}, r.events(t)); diff != "" {
+	if diff := cmp.Diff([]string{"recovery nightly complete", "drill-recovery nightly passed"}, r.events(t)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -305,6 +362,31 @@ func TestTheBodiesOfMessages(t *testing.T) {
   "text": "plan nightly: every claim can be brought back as new as its RPO of 26h0m0s asks",
   "rpo": {"seconds": 93600, "claimCount": 0}
 }`},
+		{"a drill that failed", drillMessage(eventDrillFailure, DrillEnd{Plan: "nightly", Ended: night, Drill: drillOf(catalog.DrillFailed)}), `{
+  "version": 1,
+  "event": "drill-failure",
+  "cluster": {"uid": "0b6c8a5e-4d3f-4f4a-9c55-1f0d7c0e7a11", "name": "prod-eu"},
+  "plan": "nightly",
+  "time": "2025-03-02T02:00:00Z",
+  "text": "plan nightly: the drill of point 20250302-020000-nightly-0a1b2c3d failed: the namespace is full; claim shop/db: the check ended with 1",
+  "drill": {
+    "id": "20250302-013000-nightly-0a1b2c3d",
+    "point": "20250302-020000-nightly-0a1b2c3d",
+    "result": "failed",
+    "reasons": ["the namespace is full"],
+    "claims": [{"namespace": "shop", "name": "db", "message": "the check ended with 1"}],
+    "claimCount": 1
+  }
+}`},
+		{"one that could not be held", drillMessage(eventDrillFailure, DrillEnd{Plan: "nightly", Ended: night, Err: errors.New("the API server is away")}), `{
+  "version": 1,
+  "event": "drill-failure",
+  "cluster": {"uid": "0b6c8a5e-4d3f-4f4a-9c55-1f0d7c0e7a11", "name": "prod-eu"},
+  "plan": "nightly",
+  "time": "2025-03-02T02:00:00Z",
+  "text": "plan nightly: a drill could not be held: the API server is away",
+  "drill": {"result": "error", "error": "the API server is away", "claimCount": 0}
+}`},
 	} {
 		c.message.Cluster = prodEU
 		body, err := c.message.body(FormatJSON)
@@ -349,7 +431,11 @@ func TestMessagesAreBounded(t *testing.T) {
 		end.Failed = append(end.Failed, backup.Event{Message: strings.Repeat("ü", 5000)})
 		end.Commit.Reasons = append(end.Commit.Reasons, strings.Repeat("x", 300))
 	}
-	for _, m := range []Message{rpoMessage(eventRPOBreach, Plan{Name: "nightly", RPO: time.Hour}, breached, night), runMessage(eventFailure, end)} {
+	drill := drillOf(catalog.DrillFailed)
+	for range 5000 {
+		drill.Claims = append(drill.Claims, catalog.DrillClaim{Outcome: catalog.DrillFailed, Message: strings.Repeat("ü", 2000)})
+	}
+	for _, m := range []Message{rpoMessage(eventRPOBreach, Plan{Name: "nightly", RPO: time.Hour}, breached, night), runMessage(eventFailure, end), drillMessage(eventDrillFailure, DrillEnd{Drill: drill})} {
 		body, err := m.body(FormatJSON)
 		if err != nil {
 			t.Fatal(err)
@@ -373,12 +459,14 @@ func TestTheMessagesAreDocumented(t *testing.T) {
 		e.Commit.Point, e.Commit.Reasons = "p", []string{"r"}
 		e.Failed = []backup.Event{{Message: "m"}}
 	}))
+	full.Drill = drillMessage(eventDrillFailure, DrillEnd{Err: errors.New("e"), Drill: drillOf(catalog.DrillFailed)}).Drill
+	full.Drill.Error = "e"
 	full.RPO = rpoMessage(eventRPOBreach, Plan{}, []ClaimState{claimState("nightly", "db", true)}, night).RPO
 	body, err := full.body(FormatJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := []string{eventFailure, eventRecovery, eventRPOBreach, eventRPORecovery, string(FormatJSON), string(FormatSlack)}
+	words := []string{eventFailure, eventRecovery, eventDrillFailure, eventDrillRecovery, eventRPOBreach, eventRPORecovery, string(FormatJSON), string(FormatSlack)}
 	for _, key := range regexp.MustCompile(`"([a-zA-Z]+)":`).FindAllStringSubmatch(string(body), -1) {
 		words = append(words, key[1])
 	}

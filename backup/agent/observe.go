@@ -68,6 +68,7 @@ type RunEnd struct {
 	// Cancelled says why the agent itself stopped the run: it no longer leads,
 	// or a newer occurrence takes its place. "" if it did not.
 	Cancelled string
+	Replaced  bool // it was, for a newer occurrence: this one will have no point
 	// Retry is when the occurrence is tried again; the zero time if it is not.
 	Retry time.Time
 	// Failed are the claims that the point does not hold as the plan asked, or

@@ -40,7 +40,8 @@ func (l *leadership) carryOut(ctx context.Context, run Run, request backup.Reque
 	defer mu.Unlock()
 	end.Commit, end.Err, end.Ended = commit, err, l.Clock.Now()
 	if err != nil && ctx.Err() != nil {
-		end.Cancelled = context.Cause(ctx).Error()
+		cause := context.Cause(ctx)
+		end.Cancelled, end.Replaced = cause.Error(), errors.Is(cause, errReplaced)
 	}
 	return end
 }
