@@ -41,6 +41,16 @@ func narrow(point *catalog.RestorePoint, request Request) (*catalog.RestorePoint
 	return wanted, n.check(wanted)
 }
 
+// Narrow returns the part of point that request wants, as a point of its own. It
+// fails with *RefusedError if the request names what the point does not hold.
+func Narrow(point *catalog.RestorePoint, request Request) (*catalog.RestorePoint, error) {
+	wanted, refusals := narrow(point, request)
+	if len(refusals) > 0 {
+		return nil, &RefusedError{Refusals: refusals}
+	}
+	return wanted, nil
+}
+
 type narrower struct{ Request }
 
 func (n narrower) wantsNamespace(namespace string) bool {

@@ -29,6 +29,8 @@ type migrateOptions struct {
 	secrets    bool
 	noPoint    bool
 	sourceGone bool
+	lost       string // the cluster that is gone
+	point      string // by which it is known
 	dryRun     bool
 	timeout    time.Duration
 	ignore     []string
@@ -70,6 +72,9 @@ point knows them.`,
 
   # All that has claims in a namespace, under another name
   hawser migrate --all -n shop --from old --to new --map-namespace shop=store
+
+  # A cluster is gone: its disks, as its newest point knows them
+  hawser migrate --all -n shop --way adopt --from-cluster old --to new --confirm-source-gone
 
   # How far it is, and back again
   hawser migrate --status
@@ -121,6 +126,9 @@ func (o *migrateOptions) add(a *app, cmd *cobra.Command) {
 	flags.BoolVar(&o.secrets, "include-secrets", false, "create the Secrets that the Pods use in the target, too; they do not go into the catalog")
 	flags.BoolVar(&o.noPoint, "no-point", false, "make no restore point before anything is stopped")
 	flags.BoolVar(&o.sourceGone, "confirm-source-gone", false, "with --way adopt: nobody in the source can write to the disks any more")
+	addFromClusterFlag(a, cmd, &o.lost)
+	flags.Lookup("from-cluster").Usage = "with --way adopt: the `uid or name` of the cluster that is gone"
+	flags.StringVar(&o.point, "point", catalog.Latest, "with --way adopt: the restore `point` that knows the disks")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "plan only: print what would be done")
 	flags.DurationVar(&o.timeout, "timeout", 15*time.Minute, "give up when it takes longer than this; what was done stays, and can be gone on with")
 	flags.StringSliceVar(&o.ignore, "ignore-checks", nil, "what not to check: "+strings.Join(migrate.Checks(), ", "))
@@ -149,6 +157,10 @@ func (o *migrateOptions) check(args []string) error {
 		return usagef("--status, --rollback and --cleanup take the id of a migration, and no workloads")
 	case acts == 1:
 		return nil
+	case o.way == string(catalog.WayAdopt) && o.selector != "":
+		return usagef("--way adopt goes by a restore point: name workloads, or use --all")
+	case o.way != string(catalog.WayAdopt) && (o.lost != "" || o.sourceGone || o.point != catalog.Latest):
+		return usagef("--from-cluster, --point and --confirm-source-gone are for --way adopt")
 	case len(args) == 0 && !o.all && o.selector == "":
 		return usagef("say what to migrate: KIND/NAME, --selector or --all")
 	case len(args) > 0 && (o.all || o.selector != ""):
@@ -210,6 +222,12 @@ func (a *app) migrate(ctx context.Context, cfg config.Config, options migrateOpt
 		}
 	}
 	plan, err := mover.Plan(ctx, request)
+	if err != nil {
+		return err
+	}
+	if !options.dryRun {
+		err = mover.CheckDisks(ctx, plan)
+	}
 	if err != nil {
 		return err
 	}
@@ -288,9 +306,15 @@ func (a *app) mover(ctx context.Context, cfg config.Config, options migrateOptio
 	}
 	other := *a
 	other.kube = options.target
-	source, err := a.side(ctx, cfg, cmp.Or(cfg.Cluster.Name, *a.kube.Context), report)
+	var source *migrate.Side
+	var adopted *catalog.RestorePoint
+	if acts := options.rollback + options.cleanup; options.way == string(catalog.WayAdopt) && acts == "" {
+		adopted, err = a.load(ctx, cfg, options.lost, options.point)
+	} else if source, err = a.side(ctx, cfg, cmp.Or(cfg.Cluster.Name, *a.kube.Context), report); err != nil {
+		err = fmt.Errorf("the source: %w", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the source: %w", err)
+		return nil, err
 	}
 	target, err := other.side(ctx, cfg, *options.target.Context, report)
 	if err != nil {
@@ -298,7 +322,7 @@ func (a *app) mover(ctx context.Context, cfg config.Config, options migrateOptio
 	}
 	host, _ := os.Hostname() // for people
 	return &migrate.Mover{
-		Source: source, Target: target, Catalog: cat, Now: a.now, Report: report,
+		Source: source, Target: target, Adopted: adopted, Catalog: cat, Now: a.now, Report: report,
 		Process: fmt.Sprintf("%s:%d", host, os.Getpid()), Writer: writer(),
 	}, nil
 }

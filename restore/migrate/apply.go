@@ -48,9 +48,18 @@ func (m *Mover) Apply(ctx context.Context, plan *Plan) (*Result, error) {
 		return nil, &restore.RefusedError{Refusals: []restore.Refusal{{Kind: "Migration", Name: string(plan.ID), Problem: "it is being rolled back", Remedy: fmt.Sprintf("`hawser migrate --rollback %s` finishes that", plan.ID)}}}
 	}
 	steps := []func(context.Context) error{r.lock, r.guard, r.point, r.stop, r.fence, r.ownInTarget, r.create, r.start, r.verify, r.commit, r.mark, r.done}
+	switch {
+	case plan.Way == catalog.WayCopy:
+		steps = []func(context.Context) error{r.point, r.createCopy, r.commit, r.done}
+	case plan.Way == catalog.WayAdopt:
+		steps = []func(context.Context) error{r.ownInTarget, r.create, r.start, r.commit, r.mark, r.done}
+	}
 	if r.state.Verdict != nil {
 		r.result.Outcome = r.state.Verdict.Outcome
-		steps = []func(context.Context) error{r.mark, r.done}
+		steps = steps[len(steps)-2:] // what comes after the verdict
+		if plan.Way == catalog.WayCopy {
+			steps = steps[1:]
+		}
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -123,7 +132,7 @@ func (r *run) guard(ctx context.Context) error {
 // point makes a restore point of the source, unless it was made, or stopped,
 // before.
 func (r *run) point(ctx context.Context) error {
-	if r.Fresh == nil || stepOf(&r.state, stepStop) != nil {
+	if r.Fresh == nil || stepOf(&r.state, stepStop) != nil || r.Way == catalog.WayCopy && r.result.Point != "" {
 		return nil
 	}
 	if err := r.step(ctx, stepPoint, ""); err != nil {
@@ -177,6 +186,9 @@ func (r *run) fence(ctx context.Context) error {
 
 // stillStopped makes sure that nobody has scaled a workload of the source up.
 func (r *run) stillStopped(ctx context.Context) error {
+	if r.Source == nil {
+		return nil
+	}
 	return each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
 		u, err := users.Read(ctx, r.Source.Kubernetes, namespace, name)

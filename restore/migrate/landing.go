@@ -25,7 +25,11 @@ func (p *Plan) landing(point *catalog.RestorePoint, observed *restore.Observed, 
 
 // request is that of the landing.
 func (p *Plan) request(running bool) restore.Request {
-	request := restore.Request{From: restore.FromDisks, Mapping: p.options.Mapping, Ignore: p.options.restoreIgnore()}
+	from := restore.FromDisks
+	if p.options.Way == catalog.WayCopy {
+		from = restore.FromSnapshots
+	}
+	request := restore.Request{From: from, Mapping: p.options.Mapping, Ignore: p.options.restoreIgnore()}
 	request.Mapping.Replicas = nil
 	if !running {
 		request.Mapping.Replicas = map[catalog.Workload]int32{{}: 0}
@@ -84,6 +88,11 @@ func (p *Plan) arrive(o *unstructured.Unstructured, run int) {
 		record.Replicas, record.Policy = former.Replicas, former.Policy
 	}
 	record.Replicas = p.options.replicasOf(catalog.Workload{Kind: o.GetKind(), Name: o.GetName()}, record.Replicas)
+	if p.options.Way == catalog.WayCopy { // nobody has to wait for anybody
+		p.mark(o, nil)
+		unstructured.SetNestedField(o.Object, int64(record.Replicas), "spec", "replicas")
+		return
+	}
 	p.mark(o, &record)
 	spec, ok := o.Object["spec"].(map[string]any)
 	if !ok {

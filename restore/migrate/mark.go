@@ -21,15 +21,19 @@ func (r *run) mark(ctx context.Context) error {
 	if v := r.state.Verdict; v != nil {
 		moved.Time = v.At
 	}
-	if err := r.changeSource(ctx, movedPatch(moved)); err != nil {
-		return err
+	if r.Source != nil {
+		if err := r.changeSource(ctx, movedPatch(moved)); err != nil {
+			return err
+		}
 	}
 	if err := r.changeTarget(ctx, false, func(catalog.MigratedWorkload) patchOf { return endPatch(r.ID) }); err != nil {
 		return err
 	}
 	return each(ctx, r.Volumes, func(ctx context.Context, v catalog.MigratedVolume) error {
-		if err := annotate(ctx, r.Source, v.Claim, v.Volume, MovedAnnotation, encode(moved)); err != nil {
-			return fmt.Errorf("in the source: %w", err)
+		if r.Source != nil {
+			if err := annotate(ctx, r.Source, v.Claim, v.Volume, MovedAnnotation, encode(moved)); err != nil {
+				return fmt.Errorf("in the source: %w", err)
+			}
 		}
 		if err := annotate(ctx, r.Target, v.TargetClaim, v.TargetVolume, MovedAnnotation, nil); err != nil {
 			return fmt.Errorf("in the target: %w", err)

@@ -25,10 +25,12 @@ type Side struct {
 }
 
 // Mover plans and carries out migrations between two clusters that share a
-// catalog. Fresh, Report and Process may be left out.
+// catalog. Fresh, which a copy needs, Report and Process may be left out.
 type Mover struct {
-	Source, Target *Side
-	Catalog        *catalog.Catalog
+	Source  *Side // nil if it is gone: then Adopted is the point to adopt the disks of
+	Target  *Side
+	Adopted *catalog.RestorePoint
+	Catalog *catalog.Catalog
 	// Fresh makes a restore point of a selection of the source before anything is
 	// stopped; nil: none is made. Where it fails nothing is changed.
 	Fresh   func(context.Context, backup.Selection) (catalog.PointID, error)
@@ -68,16 +70,13 @@ func (m *Mover) Plan(ctx context.Context, options Options) (*Plan, error) {
 }
 
 func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
-	seen := &Seen{Now: m.Now(), Source: m.Source.Cluster, Target: m.Target.Cluster}
-	point, err := backup.Capture(ctx, m.Source.Dynamic, options.selection(), options.include())
-	if errors.Is(err, backup.ErrNothing) {
-		return nil, &restore.RefusedError{Refusals: []restore.Refusal{{Kind: "Namespace", Name: options.Namespace, Problem: err.Error(), Remedy: "name workloads that have claims"}}}
-	}
+	seen := &Seen{Now: m.Now(), Target: m.Target.Cluster}
+	point, err := m.leaving(ctx, options)
 	if err != nil {
-		return nil, fmt.Errorf("look at the source: %w", err)
+		return nil, err
 	}
-	seen.Point = point
-	if seen.Unfinished, err = m.unfinished(ctx, point); err != nil {
+	seen.Point, seen.Source = point, point.Commit.Cluster
+	if seen.Unfinished, err = m.unfinished(ctx, seen.Source, point); err != nil {
 		return nil, err
 	}
 	if seen.Unfinished != nil { // its own options say what is in the target
@@ -91,14 +90,9 @@ func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
 	namespace := mapped(options.Mapping.Namespaces, options.Namespace)
 	plan := &Plan{options: options, seen: seen}
 	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.lookAtSource(gctx, seen, options) })
 	group.Go(func() (err error) {
-		if seen.InSource, err = users.Look(gctx, m.Source.Restorer, options.Namespace, sourceRights(options.Namespace)); err != nil {
-			return fmt.Errorf("the source: %w", err)
-		}
-		return nil
-	})
-	group.Go(func() (err error) {
-		if seen.InTarget, err = m.Target.Observe(gctx, plan.arriving(point, 0), plan.request(true)); err != nil {
+		if seen.InTarget, err = m.Target.Observe(gctx, plan.arriving(foreseen(point, options.Way, seen.Now), 0), plan.request(true)); err != nil {
 			return fmt.Errorf("the target: %w", err)
 		}
 		if seen.Denied, err = users.Denied(gctx, m.Target.Restorer, targetRights(namespace, options)); err != nil {
@@ -106,9 +100,42 @@ func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
 		}
 		return m.needed(gctx, seen, namespace)
 	})
-	group.Go(func() error { return m.compareVersions(gctx, seen) })
-	err = group.Wait()
-	return seen, err
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return seen, m.compareVersions(seen)
+}
+
+// leaving is what is to be migrated, as a restore point of the source.
+func (m *Mover) leaving(ctx context.Context, options Options) (*catalog.RestorePoint, error) {
+	if m.Source == nil {
+		return restore.Narrow(m.Adopted, restore.Request{Namespaces: []string{options.Namespace}, Workloads: options.Workloads, Claims: options.Claims})
+	}
+	point, err := backup.Capture(ctx, m.Source.Dynamic, options.selection(), options.include())
+	if errors.Is(err, backup.ErrNothing) {
+		return nil, &restore.RefusedError{Refusals: []restore.Refusal{{Kind: "Namespace", Name: options.Namespace, Problem: err.Error(), Remedy: "name workloads that have claims"}}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the source: %w", err)
+	}
+	point.Commit.Cluster = m.Source.Cluster
+	return point, nil
+}
+
+// lookAtSource looks at who uses the claims.
+func (m *Mover) lookAtSource(ctx context.Context, seen *Seen, options Options) (err error) {
+	if m.Source == nil {
+		seen.InSource, err = usersIn(seen.Point)
+		return err
+	}
+	rights := sourceRights(options.Namespace)
+	if options.Way == catalog.WayCopy {
+		rights = nil
+	}
+	if seen.InSource, err = users.Look(ctx, m.Source.Restorer, options.Namespace, rights); err != nil {
+		return fmt.Errorf("the source: %w", err)
+	}
+	return nil
 }
 
 func disksOf(point *catalog.RestorePoint) []catalog.Disk {
@@ -124,7 +151,7 @@ const stepDone = "done"
 
 // unfinished finds the newest migration from the source that has claims of point
 // and has not ended.
-func (m *Mover) unfinished(ctx context.Context, point *catalog.RestorePoint) (*catalog.MigrationState, error) {
+func (m *Mover) unfinished(ctx context.Context, source catalog.Cluster, point *catalog.RestorePoint) (*catalog.MigrationState, error) {
 	states, err := m.Catalog.Migrations(ctx)
 	if err != nil {
 		return nil, err
@@ -132,7 +159,7 @@ func (m *Mover) unfinished(ctx context.Context, point *catalog.RestorePoint) (*c
 	claims := claimsIn(point)
 	for _, s := range slices.Backward(states) {
 		overlaps := slices.ContainsFunc(claimsOf(s.Migration.Volumes), func(claim string) bool { return slices.Contains(claims, claim) })
-		if s.Err != nil || s.Migration.Source.UID != m.Source.UID || !overlaps {
+		if s.Err != nil || s.Migration.Source.UID != source.UID || !overlaps {
 			continue
 		}
 		state, err := m.Catalog.Migration(ctx, s.Migration.ID)
@@ -205,7 +232,10 @@ func (m *Mover) needed(ctx context.Context, seen *Seen, namespace string) error 
 
 // compareVersions notes a target that is older than the source: it may not know
 // every field of what is created there.
-func (m *Mover) compareVersions(ctx context.Context, seen *Seen) error {
+func (m *Mover) compareVersions(seen *Seen) error {
+	if m.Source == nil {
+		return nil
+	}
 	source, err := m.Source.Kubernetes.Discovery().ServerVersion()
 	if err != nil {
 		return fmt.Errorf("the source: ask for its version: %w", err)

@@ -126,8 +126,12 @@ func (p *planner) checkClusters() {
 	if len(p.options.Mapping.Drivers) > 0 && p.options.Way != catalog.WayCopy {
 		p.refuse("CSIDriver", "", "*", "who owns a disk is written down under its driver's name, and it would have two", "install the driver under the same name, or use --way copy")
 	}
-	if p.options.Way == catalog.WayMove && p.options.Mapping.StorageClass == nil && len(p.seen.Point.Bundle.Volumes) == 0 {
-		p.refuse("Namespace", "", p.options.Namespace, "nothing in it has a disk that could be migrated", "name workloads that have claims")
+	if p.options.Way == catalog.WayAdopt && !p.options.SourceGone {
+		p.refuse("Cluster", "", p.seen.Source.UID, "nothing can be fenced there: if one Pod there still writes to a disk, its data is lost",
+			"make sure that the cluster's nodes are off, or cut off from the storage, and say so with --confirm-source-gone")
+	}
+	if p.options.Way == catalog.WayCopy && p.options.NoPoint {
+		p.refuse("RestorePoint", "", "*", "a copy is made from fresh snapshots", "leave --no-point out")
 	}
 }
 
@@ -261,7 +265,7 @@ func (p *planner) checkScope() {
 	for _, u := range p.seen.InSource.Users() {
 		goes := slices.ContainsFunc(p.stopped, func(s users.User) bool { return s.Workload == u.Workload })
 		for name := range taken {
-			if u.Uses(name) && !goes {
+			if u.Uses(name) && !goes && p.plan.Way == catalog.WayMove {
 				p.refuse(u.Kind, p.options.Namespace, u.Name, "it uses claim "+name+", which is to be migrated", "name it too, or leave the claim out")
 				break
 			}
@@ -275,11 +279,15 @@ func (p *planner) checkScope() {
 		case catalog.SkipUnbound, catalog.SkipPodOwned, catalog.SkipNotFound:
 			p.note("claim %s/%s does not go along: %s", skip.Namespace, skip.Name, skip.Message)
 		default:
+			if p.plan.Way == catalog.WayAdopt { // the restore decides what can come back of the point
+				p.note("not in the point: claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message)
+				continue
+			}
 			p.refuse("PersistentVolumeClaim", skip.Namespace, skip.Name, "it belongs to what is to be migrated, and cannot go along: "+skip.Message, "put that right, or leave its workload out")
 		}
 	}
 	for _, o := range p.seen.Point.Bundle.Objects {
-		if o.GetKind() == "Pod" {
+		if o.GetKind() == "Pod" && p.plan.Way == catalog.WayMove {
 			p.refuse("Pod", o.GetNamespace(), o.GetName(), "it uses the claims, and cannot be scaled to 0", "delete it, and create it in the target afterwards")
 		}
 	}
@@ -300,6 +308,8 @@ func (p *planner) checkOwnership() {
 		switch {
 		case owner.Err != nil:
 			p.refuse("Disk", "", string(v.Disk.Handle), "whose it is cannot be read: "+owner.Err.Error(), "get the object back from the store's versions or copies")
+		case foreign && p.plan.Way == catalog.WayAdopt && owner.Cluster.UID != p.seen.Target.UID:
+			p.refuse("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, fmt.Sprintf("its disk %s was not the lost cluster's any more: it is owned by %s", v.Disk.Handle, owner), "migrate it from there")
 		case foreign && p.plan.Way == catalog.WayMove:
 			p.refuse("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, fmt.Sprintf("its disk %s is not this cluster's: it is owned by %s", v.Disk.Handle, owner), "migrate it from there")
 		case owner.Underway:
@@ -343,9 +353,10 @@ func (p *planner) checkSource() {
 // land plans what is created in the target, and checks it as it will run.
 func (p *planner) land() {
 	p.checkReplicas()
-	asRunning, err := p.plan.landing(p.seen.Point, p.seen.InTarget, 0, true)
+	point := foreseen(p.seen.Point, p.plan.Way, p.seen.Now)
+	asRunning, err := p.plan.landing(point, p.seen.InTarget, 0, true)
 	if err == nil {
-		p.plan.Landing, err = p.plan.landing(p.seen.Point, p.seen.InTarget, 0, false)
+		p.plan.Landing, err = p.plan.landing(point, p.seen.InTarget, 0, p.plan.Way == catalog.WayCopy)
 	}
 	if refused := (*restore.RefusedError)(nil); errors.As(err, &refused) {
 		p.add("target", refused.Refusals)

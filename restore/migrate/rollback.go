@@ -47,6 +47,10 @@ func (m *Mover) Rollback(ctx context.Context, id catalog.MigrationID) (*Result, 
 	if r.owners, err = m.Catalog.OwnersOf(ctx, disksBack(plan.Volumes)); err != nil {
 		return r.result, &HalfwayError{ID: id, Back: true, Err: err}
 	}
+	if plan.Way == catalog.WayCopy {
+		r.result.Notes = append(r.result.Notes, "the source was never touched; what the copy has made in the target, on disks of its own, stays until it is deleted there (annotation "+MadeByAnnotation+": "+string(id)+")")
+		return r.result, r.done(ctx)
+	}
 	for _, step := range []func(context.Context) error{r.back, r.fenceTarget, r.ownBack, r.remove, r.startSource, r.done} {
 		if err := step(ctx); err != nil {
 			return r.result, &HalfwayError{ID: id, Back: true, Err: err}
@@ -68,14 +72,14 @@ func (m *Mover) backPlan(state *catalog.MigrationState) (*Plan, error) {
 	if state.Verdict != nil && state.Verdict.Outcome == catalog.Committed {
 		return nil, committedRefusal(state)
 	}
-	if err := m.isOf(state.Migration); err != nil {
-		return nil, err
-	}
 	refuse := func(problem, remedy string) error {
 		return &restore.RefusedError{Refusals: []restore.Refusal{{Kind: "Migration", Name: string(state.Migration.ID), Problem: problem, Remedy: remedy}}}
 	}
 	if state.Migration.Way == catalog.WayAdopt {
 		return nil, refuse("it has adopted the disks of a cluster that is gone: there is no place to go back to", "finish it with the same command as before")
+	}
+	if err := m.isOf(state.Migration); err != nil {
+		return nil, err
 	}
 	migration := state.Migration
 	plan := &Plan{ID: migration.ID, Way: migration.Way, From: migration.Source, To: migration.Target, Workloads: migration.Workloads, Volumes: migration.Volumes, migration: migration, seen: &Seen{Unfinished: state}}
@@ -117,17 +121,15 @@ func (r *run) back(ctx context.Context) error {
 	if err := r.step(ctx, stepBack, ""); err != nil {
 		return err
 	}
-	if r.Way != catalog.WayCopy {
-		err := each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
-			namespace, name := source(w)
-			if _, err := r.change(ctx, r.Source, namespace, name, holdPatch(r.ID, r.number)); err != nil {
-				return fmt.Errorf("%s in the source: %w", users.Named(name), err)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	err := each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
+		namespace, name := source(w)
+		if _, err := r.change(ctx, r.Source, namespace, name, holdPatch(r.ID, r.number)); err != nil {
+			return fmt.Errorf("%s in the source: %w", users.Named(name), err)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return r.changeTarget(ctx, false, func(catalog.MigratedWorkload) patchOf { return haltPatch(r.ID, r.number) })
 }
@@ -146,9 +148,6 @@ func (r *run) fenceTarget(ctx context.Context) error {
 // ownBack makes the disks that this migration has taken the source's again, also
 // those that the source has: an earlier run may be about to take them.
 func (r *run) ownBack(ctx context.Context) error {
-	if r.Way == catalog.WayCopy {
-		return nil
-	}
 	if err := r.step(ctx, stepOwnBack, ""); err != nil {
 		return err
 	}
@@ -196,9 +195,6 @@ func (r *run) removeWorkload(ctx context.Context, w catalog.MigratedWorkload) er
 
 // startSource scales the workloads of the source back.
 func (r *run) startSource(ctx context.Context) error {
-	if r.Way == catalog.WayCopy {
-		return nil
-	}
 	if err := r.step(ctx, stepStartSource, ""); err != nil {
 		return err
 	}

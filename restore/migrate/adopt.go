@@ -1,0 +1,67 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore"
+	"hawser.dev/hawser/restore/users"
+)
+
+// usersIn are the workloads of a restore point, as if its cluster was there.
+func usersIn(point *catalog.RestorePoint) (*users.Observed, error) {
+	o := &users.Observed{Observed: &restore.Observed{}}
+	for _, object := range point.Bundle.Objects {
+		var err error
+		switch object.GetKind() {
+		case "StatefulSet":
+			var set appsv1.StatefulSet
+			err = runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &set)
+			o.StatefulSets = append(o.StatefulSets, set)
+		case "Deployment":
+			var d appsv1.Deployment
+			err = runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &d)
+			o.Deployments = append(o.Deployments, d)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s in the point: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+	return o, nil
+}
+
+// CheckDisks asks the driver in the target whether the disks that are to be
+// adopted are there and attached nowhere else, and refuses if not. It writes
+// nothing but VolumeAttachments, which it takes away again. What could not be
+// checked is a note of the plan.
+func (m *Mover) CheckDisks(ctx context.Context, plan *Plan) error {
+	if plan.Way != catalog.WayAdopt || plan.Resumes {
+		return nil
+	}
+	disks, err := m.Target.CheckDisks(ctx, plan.seen.Point, plan.seen.InTarget)
+	if err != nil {
+		return fmt.Errorf("the target: %w", err)
+	}
+	var refusals []restore.Refusal
+	for _, v := range plan.Volumes {
+		refuse := func(problem, remedy string) {
+			refusals = append(refusals, restore.Refusal{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Problem: problem, Remedy: remedy})
+		}
+		switch state := disks[restore.DiskKey{Driver: v.Disk.Driver, Handle: v.Disk.Handle}]; state.Presence {
+		case restore.DiskGone:
+			refuse(fmt.Sprintf("its disk %s is gone: %s", v.Disk.Handle, state.Message), "bring its data back from the snapshots with hawser restore --from snapshots")
+		case restore.DiskInUse:
+			refuse(fmt.Sprintf("its disk %s is in use elsewhere: %s", v.Disk.Handle, state.Message), "the source is not gone: use --way move")
+		case restore.DiskUnknown:
+			plan.Notes = append(plan.Notes, fmt.Sprintf("whether disk %s is there could not be checked: %s", v.Disk.Handle, state.Message))
+		}
+	}
+	if len(refusals) > 0 {
+		return &restore.RefusedError{Refusals: refusals}
+	}
+	return nil
+}
