@@ -207,7 +207,7 @@ type lane struct {
 // perform performs one case: the first that dies, if there is one, the one that
 // is to die at the case's boundary, and the last.
 func (l *lane) perform(ctx context.Context, one *crashCase) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // for a machine that is short of everything
 	defer cancel()
 	s, err := l.newCrashStage(ctx, one.play)
 	if err != nil {
