@@ -32,8 +32,9 @@ A disk is deleted by making its PersistentVolume Delete, upon which the driver's
 provisioner deletes the disk and then the object; the end of both is awaited. It is
 refused, and the exit code is 4, while a claim uses or reserves the volume, while it
 is attached, while another PersistentVolume names the same disk, and unless a
-complete restore point holds a snapshot of the disk that the cluster still has.
-Writes after that snapshot are lost; how long that may be is said.`,
+complete restore point holds a snapshot of the disk that the cluster still has, and
+while another cluster owns the disk. The point is named, and if its snapshot may be
+older than the last write to the disk, from when on writes may be lost.`,
 		Example: `  # What would be deleted
   hawser release pvc-0ce6c6a4-7ae5-4b7e-a2a2-ecf9d2e5c1ad
 
@@ -63,6 +64,9 @@ Writes after that snapshot are lost; how long that may be is said.`,
 		}
 		held, notes, err := a.holding(cmd.Context(), cfg, c)
 		if err != nil {
+			return err
+		}
+		if held.Owners, held.ClusterUID, err = a.owners(cmd.Context(), cfg, c); err != nil {
 			return err
 		}
 		a.printNotes(notes)

@@ -44,6 +44,9 @@ whether each disk is there, by attaching it to a node for a moment: a disk that
 is there is reattached, one that is gone is replaced from its snapshot, one that
 is in use elsewhere is refused. --from disks and --from snapshots do not ask.
 
+A disk that another cluster owns, since it was migrated there, is refused too, and
+the owner named; only --from snapshots makes a copy.
+
 Nothing that exists is overwritten. If anything stands in the way the restore is
 refused before it writes, with every reason and its remedy, and the exit code is
 4. A restore that was interrupted is completed by running it again.
@@ -150,14 +153,18 @@ func (a *app) restore(ctx context.Context, cfg config.Config, options restoreOpt
 	if err != nil {
 		return err
 	}
+	restorer := a.restorer(c, options, nil)
+	if restorer.Owners, restorer.ClusterUID, err = a.owners(ctx, cfg, c); err != nil {
+		return err
+	}
 	if options.dryRun {
-		plan, err := a.restorer(c, options, nil).Plan(ctx, point, request)
+		plan, err := restorer.Plan(ctx, point, request)
 		if err != nil {
 			return err
 		}
 		return printPlan(a.stdout, plan, format)
 	}
-	result, err := a.applyRestore(ctx, c, options, point, request)
+	result, err := a.applyRestore(ctx, restorer, options, point, request)
 	if err != nil {
 		return err
 	}
@@ -165,10 +172,10 @@ func (a *app) restore(ctx context.Context, cfg config.Config, options restoreOpt
 }
 
 // applyRestore plans and applies, and shows how each object fares.
-func (a *app) applyRestore(ctx context.Context, c clients, options restoreOptions, point *catalog.RestorePoint, request restore.Request) (*restore.Result, error) {
+func (a *app) applyRestore(ctx context.Context, restorer *restore.Restorer, options restoreOptions, point *catalog.RestorePoint, request restore.Request) (*restore.Result, error) {
 	progress := a.newProgress()
 	defer progress.close()
-	restorer := a.restorer(c, options, progress)
+	restorer.Report = reportTo(progress)
 	plan, err := restorer.Plan(ctx, point, request)
 	if err != nil {
 		return nil, err
@@ -207,12 +214,16 @@ func readPlan(file string) (*restore.Plan, error) {
 func (a *app) restorer(c clients, options restoreOptions, progress *progress) *restore.Restorer {
 	return &restore.Restorer{
 		Kubernetes: c.kubernetes, Dynamic: c.dynamic, Snapshots: c.snapshots,
-		Now: a.now, SkipCheck: !options.checkDisks, Log: a.log,
-		Report: func(e restore.Event) {
-			if progress != nil {
-				progress.report(eventID(e), e.Stage, e.Message, e.Done)
-			}
-		},
+		Now: a.now, SkipCheck: !options.checkDisks, Log: a.log, Report: reportTo(progress),
+	}
+}
+
+// reportTo shows how each object fares; progress may be nil.
+func reportTo(progress *progress) func(restore.Event) {
+	return func(e restore.Event) {
+		if progress != nil {
+			progress.report(eventID(e), e.Stage, e.Message, e.Done)
+		}
 	}
 }
 

@@ -18,7 +18,8 @@ once more, it undoes the rollback before that.
 
 A rollback that was interrupted is led back to where it was. The driver is asked
 whether it still has the disks: if one is gone, or in use elsewhere, the undo is
-refused before anything is stopped, and the exit code is 4. No catalog is needed.`,
+refused before anything is stopped, and the exit code is 4. So it is if another
+cluster owns a disk by now. No catalog is needed, but one that is configured is asked.`,
 		Example: `  # What would happen
   hawser undo statefulset/redis -n shop --dry-run
 
