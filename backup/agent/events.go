@@ -199,8 +199,11 @@ func changes(c ClaimState, was, is claimSeen) []claimEvent {
 }
 
 func (r *Recorder) Pruned(p Pruning) {
-	if reason := stopReason(p.Stopped, p.Err); reason != "" {
-		r.warn(reasonPrune, "plan %s: nothing is deleted (%s): %v", p.Plan, reason, p.Err)
+	switch {
+	case p.Stopped != "":
+		r.warn(reasonPrune, "plan %s: nothing is deleted (%s): %v", p.Plan, p.Stopped, p.Err)
+	case p.Err != nil:
+		r.warn(reasonPrune, "plan %s: not all that was to be deleted is: %v", p.Plan, p.Err)
 	}
 }
 

@@ -88,12 +88,14 @@ func TestEventsAboutPlans(t *testing.T) {
 			[]string{agent + "Warning ConfigurationRefused: the new configuration is refused, the one before stays in force: plans[0]: no name"}},
 		{"guards, and a component that throttles", func(r *Recorder) {
 			r.Pruned(Pruning{Plan: "nightly", Stopped: "clock-skew", Err: errors.New("the clock is off")})
+			r.Pruned(Pruning{Plan: "nightly", Err: errors.New("point p: 1 of its 2 snapshots are still there")})
 			r.Pruned(Pruning{Plan: "nightly"})
 			r.Swept(Sweep{Err: errors.New("list: forbidden")})
 			r.Swept(Sweep{})
 			r.Throttled(Throttling{Message: "raise --kube-api-qps of snapshot-controller, it's at 100%"})
 		}, []string{
 			agent + "Warning PruneStopped: plan nightly: nothing is deleted (clock-skew): the clock is off",
+			agent + "Warning PruneStopped: plan nightly: not all that was to be deleted is: point p: 1 of its 2 snapshots are still there",
 			agent + "Warning SweepStopped: no snapshot is removed (error): list: forbidden",
 			agent + "Warning SnapshotsThrottled: raise --kube-api-qps of snapshot-controller, it's at 100%",
 		}},

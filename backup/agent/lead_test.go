@@ -58,7 +58,7 @@ func TestAnEndStartsNothingAndPromisesNothing(t *testing.T) {
 			t.Errorf("the end took %s", took)
 		}
 		w.wantRan("runs", "p 01 00:10#0 at 01 00:10:00")
-		if diff := cmp.Diff([]string{"cancelled never"}, seen.ends); diff != "" {
+		if diff := cmp.Diff([]string{"replaced never"}, seen.ends); diff != "" {
 			t.Errorf("ends and retries (-want +got):\n%s", diff)
 		}
 

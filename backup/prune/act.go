@@ -17,7 +17,7 @@ type actor struct {
 	*Pruner
 	state  State
 	result *Result
-	errs   []error
+	errs   []error // about points
 }
 
 // act carries the plan out: what is to stay first, then what was announced,
@@ -27,11 +27,14 @@ func (a *actor) act(ctx context.Context) error {
 	a.remove(ctx)
 	a.each(ctx, Bury, a.bury)
 	a.each(ctx, Forget, func(ctx context.Context, d *Decision) error { return a.Catalog.Forget(ctx, d.presence) })
-	a.sweep(ctx)
 	if ctx.Err() != nil {
 		a.errs = append(a.errs, context.Cause(ctx))
 	}
-	return errors.Join(a.errs...)
+	if len(a.errs) > 0 {
+		a.result.leaveUndone(a.errs[len(a.errs)-1])
+	}
+	a.result.SweepErr = a.sweep(ctx)
+	return errors.Join(append(a.errs, a.result.SweepErr)...)
 }
 
 // pending returns the decisions of that verdict that no guard stops.
@@ -225,6 +228,9 @@ func (a *actor) removeBatch(ctx context.Context, batch []going) {
 	for _, g := range batch {
 		if left := g.names.Difference(gone); left.Len() > 0 {
 			g.Problem = fmt.Sprintf("%d of its %d snapshots are still there; the next run goes on", left.Len(), g.names.Len())
+			if err != nil {
+				g.Problem += ": " + err.Error()
+			}
 			continue
 		}
 		a.conclude(g.Decision, a.Catalog.Remove(ctx, g.presence, a.Now()))

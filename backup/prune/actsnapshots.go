@@ -2,6 +2,7 @@ package prune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -81,16 +82,17 @@ func (a *actor) others(names sets.Set[string], leaving sets.Set[catalog.PointID]
 
 // sweep notes on snapshots since when nothing names them, and removes those
 // that have been so for the grace period.
-func (a *actor) sweep(ctx context.Context) {
+func (a *actor) sweep(ctx context.Context) error {
 	plan := &a.result.Plan
 	if plan.halted() {
-		return
+		return nil
 	}
+	var errs []error
 	for _, o := range plan.regained {
-		a.fail(a.annotate(ctx, o, "null"))
+		errs = append(errs, a.annotate(ctx, o, "null"))
 	}
 	if !plan.Sweeps() {
-		return
+		return errors.Join(errs...)
 	}
 	due := sets.New[string]()
 	for i := range plan.Orphans {
@@ -103,10 +105,11 @@ func (a *actor) sweep(ctx context.Context) {
 			until := now.Add(a.state.Grace)
 			o.Since, o.Until = &now, &until
 			a.log().Info("nothing names this snapshot", "namespace", o.Namespace, "snapshot", o.Name, "content", o.Content, "why", o.Reason, "removedAfter", until)
-			a.fail(a.annotate(ctx, *o, fmt.Sprintf("%q", now.Format(time.RFC3339))))
+			errs = append(errs, a.annotate(ctx, *o, fmt.Sprintf("%q", now.Format(time.RFC3339))))
 		}
 	}
-	gone := a.removeOrphans(ctx, due)
+	gone, err := a.removeOrphans(ctx, due)
+	errs = append(errs, err)
 	for i := range plan.Orphans {
 		o := &plan.Orphans[i]
 		switch {
@@ -118,11 +121,12 @@ func (a *actor) sweep(ctx context.Context) {
 			o.Problem = "it is still there; the next run goes on"
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // removeOrphans removes snapshots in batches, and returns those that are gone.
-func (a *actor) removeOrphans(ctx context.Context, due sets.Set[string]) sets.Set[string] {
-	gone := sets.New[string]()
+func (a *actor) removeOrphans(ctx context.Context, due sets.Set[string]) (gone sets.Set[string], err error) {
+	gone = sets.New[string]()
 	for len(due) > 0 && ctx.Err() == nil {
 		batch := sets.New[string]()
 		for name := range due {
@@ -131,17 +135,11 @@ func (a *actor) removeOrphans(ctx context.Context, due sets.Set[string]) sets.Se
 			}
 		}
 		due = due.Difference(batch)
-		removed, err := a.removeSnapshots(ctx, batch, nil)
-		a.fail(err)
+		removed, failed := a.removeSnapshots(ctx, batch, nil)
+		err = errors.Join(err, failed)
 		gone = gone.Union(removed)
 	}
-	return gone
-}
-
-func (a *actor) fail(err error) {
-	if err != nil {
-		a.errs = append(a.errs, err)
-	}
+	return gone, err
 }
 
 // annotate sets the time since which nothing names a snapshot; value is JSON.

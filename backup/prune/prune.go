@@ -47,7 +47,7 @@ type Options struct {
 // Run prunes once. It fails if something could not be read, and has then
 // deleted nothing; or if something could not be written, which the next run
 // takes up. What a guard stopped is no error: see Result.Stops. Run may be
-// called again at any time.
+// called again at any time. Whom the error is about, Result.Decided tells.
 func (p *Pruner) Run(ctx context.Context, options Options) (Result, error) {
 	state, err := p.gather(ctx, options)
 	if err != nil {
@@ -61,6 +61,10 @@ func (p *Pruner) Run(ctx context.Context, options Options) (Result, error) {
 	// The probe writes, so it is made only if something else is to be written.
 	skew, err := p.Catalog.Skew(ctx, p.Now)
 	if err != nil {
+		result.leaveUndone(err)
+		if options.Sweep {
+			result.SweepErr = err
+		}
 		return result, err
 	}
 	state.Skew = &skew

@@ -113,6 +113,23 @@ type Result struct {
 	DryRun  bool            `json:"dryRun,omitempty"`
 	Plan
 	OrphansRemoved int `json:"orphansRemoved,omitempty"`
+	// SweepErr says why something about orphans was not done that should have
+	// been; nil if all was, or nothing was to be. It is a part of Run's error.
+	SweepErr error `json:"-"`
+}
+
+// Decided says whether the run came as far as to decide. If not, the error of
+// Run is about every plan; else Counts and SweepErr say what it is about.
+func (r Result) Decided() bool { return r.Decisions != nil }
+
+// leaveUndone notes on each decision that is not carried out, though no guard
+// stops it, that an error ended the run before.
+func (r *Result) leaveUndone(err error) {
+	for i := range r.Decisions {
+		if d := &r.Decisions[i]; d.Verdict.writes() && d.Stopped == "" && !d.Done && d.Problem == "" {
+			d.Problem = "the run ended before: " + err.Error()
+		}
+	}
 }
 
 // Counts are the points of one plan by what was decided, and by what was done.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -129,27 +130,45 @@ func (k keeper) Keep(ctx context.Context, plans []agent.Plan, sweep bool) ([]age
 	if !sweep {
 		return prunings, nil
 	}
-	swept := agent.Sweep{At: now, Orphans: len(result.Orphans), Removed: result.OrphansRemoved, Err: err}
+	swept := agent.Sweep{At: now, Orphans: len(result.Orphans), Removed: result.OrphansRemoved, Err: result.SweepErr}
+	if !result.Decided() {
+		swept.Err = err
+	}
 	for _, stop := range result.Stops {
 		if stop.Guard == prune.GuardOrphans || stop.Plan == "" {
-			swept.Stopped, swept.Err = string(stop.Guard), errors.Join(err, stopError(stop))
+			swept.Stopped, swept.Err = string(stop.Guard), errors.Join(swept.Err, stopError(stop))
 		}
 	}
 	return prunings, &swept
 }
 
-// pruning is what came of one plan; err is what ended the whole run.
+// pruning is what came of one plan; err is what went wrong in the whole run, with
+// whatever plan.
 func pruning(result prune.Result, plan string, at time.Time, err error) agent.Pruning {
 	counts := result.Counts(plan)
-	p := agent.Pruning{Plan: plan, At: at, Points: map[string]int{}, Removed: counts.Done[prune.Remove], Err: err}
+	p := agent.Pruning{Plan: plan, At: at, Points: map[string]int{}, Removed: counts.Done[prune.Remove]}
 	for verdict, n := range counts.Points {
 		p.Points[string(verdict)] = n
 	}
 	p.Tombstones = counts.Points[prune.Expiring] + counts.Done[prune.Bury]
+	switch {
+	case !result.Decided():
+		p.Err = err
+	case len(counts.Problems) > 0:
+		p.Err = problemsError(counts.Problems)
+	}
 	if counts.Stopped != nil {
-		p.Stopped, p.Err = string(counts.Stopped.Guard), errors.Join(err, stopError(*counts.Stopped))
+		p.Stopped, p.Err = string(counts.Stopped.Guard), errors.Join(p.Err, stopError(*counts.Stopped))
 	}
 	return p
+}
+
+// problemsError tells the first of the problems, and how many there are.
+func problemsError(problems []string) error {
+	if more := len(problems) - 1; more > 0 {
+		return fmt.Errorf("%s; and %d more", problems[0], more)
+	}
+	return errors.New(problems[0])
 }
 
 func stopError(stop prune.Stop) error { return errors.New(stop.Why + "; " + stop.Remedy) }
