@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -115,8 +116,7 @@ var agentRare = map[string]string{
 // have done.
 func TestTheAgentUsesTheRightsThatItHoldsAndNoOthers(t *testing.T) {
 	w := ownWorld(t, cluster.Options{Name: "rights", Audit: true})
-	documents, err := chart.ReadManifest("hawser.yaml")
-	w.must(err)
+	documents := manifests(t, "hawser.yaml")
 	w.must(w.lab.Apply(w.ctx, chart.Join(documents)))
 	held := grants(t, documents, "hawser-backup")
 	handles := w.deployRedis(2, "disks-delete")
@@ -154,7 +154,13 @@ func TestTheAgentUsesTheRightsThatItHoldsAndNoOthers(t *testing.T) {
 	two.stop()
 	home.holder("")
 
-	user := "system:serviceaccount:" + chart.Namespace + ":hawser-backup"
+	w.expectUse("system:serviceaccount:"+chart.Namespace+":hawser-backup", held, nil, agentRare)
+}
+
+// expectUse fails the test if a user was refused anything but what missed names,
+// or has not used one of the rights held that rare does not name.
+func (w *world) expectUse(user string, held []grant, missed, rare map[string]string) {
+	w.t.Helper()
 	requests, err := w.lab.Requests(w.ctx)
 	w.must(err)
 	used := map[string]bool{}
@@ -162,8 +168,8 @@ func TestTheAgentUsesTheRightsThatItHoldsAndNoOthers(t *testing.T) {
 		if r.User != user {
 			continue
 		}
-		if r.Code == 403 {
-			t.Errorf("the chart lacks the right for: %s %s %s/%s (%s)", r.Verb, r.Resource, r.Namespace, r.Name, r.URI)
+		if r.Code == 403 && missed[r.Verb+" "+r.Resource] == "" {
+			w.t.Errorf("%s lacks the right for: %s %s %s/%s (%s)", user, r.Verb, r.Resource, r.Namespace, r.Name, r.URI)
 		}
 		for _, g := range held {
 			if g.allows(r) {
@@ -172,10 +178,42 @@ func TestTheAgentUsesTheRightsThatItHoldsAndNoOthers(t *testing.T) {
 		}
 	}
 	for _, g := range held {
-		if why := agentRare[g.String()]; !used[g.String()] && why == "" {
-			t.Errorf("the right to %s was not used", g)
+		if rare[g.String()] == "" && !used[g.String()] {
+			w.t.Errorf("%s did not use the right to %s", user, g)
 		}
 	}
+}
+
+// anywhere are rights as grants in all namespaces.
+func anywhere(rights []right) []grant {
+	var all []grant
+	for _, r := range rights {
+		all = append(all, grant{right: r})
+	}
+	return all
+}
+
+// An agent with nothing but the ServiceAccount of the chart holds the drills of a
+// plan, and is refused nothing but what it can do without.
+func TestTheAgentHoldsDrillsWithTheRightsOfTheChart(t *testing.T) {
+	w := ownWorld(t, cluster.Options{Name: "drillrights", Audit: true})
+	documents := manifests(t, "hawser.yaml", "drills.yaml")
+	w.must(w.lab.Apply(w.ctx, chart.Join(documents)))
+	home := *w.account("hawser-backup")
+	home.namespace = chart.Namespace // of the Lease
+	d := &drilling{world: w, handles: w.deployRedis(2, "disks-delete"), plan: "drilled", prefix: "hawser-drill", file: filepath.Join(t.TempDir(), "config.yaml")}
+	d.configure(d.file, fmt.Sprintf("plans:\n- name: %s\n  select: {namespaces: [%s]}\n  drill: {schedule: \"* * * * *\"}\n", d.plan, d.namespace))
+	d.run(0, "backup", "--plan", d.plan, "--config", d.file)
+	go d.endPods(w.ctx, passes)
+
+	agent := home.startAgent("one", d.file)
+	d.eventually("the evidence of a drill that passed", 3*time.Minute, func() bool {
+		all := d.evidence()
+		return len(all) > 0 && all[0].Outcome == catalog.DrillPassed
+	})
+	agent.stop()
+	d.expectNothing("after the agent has ended")
+	w.expectUse("system:serviceaccount:"+chart.Namespace+":hawser-backup", anywhere(rightsOf(roles(t)["hawser-drill"])), drillMissed, drillRare)
 }
 
 // event is one with this reason in the world's namespace.

@@ -136,6 +136,7 @@ func TestTheChartRefuses(t *testing.T) {
 		{"a claim without a folder", "store: {persistentVolumeClaim: backups}", []string{"store.persistentVolumeClaim", "file://"}},
 		{"credentials of a CronJob that is not there", "prune: {by: agent, credentialsSecret: a}", []string{"prune.credentialsSecret", "agent"}},
 		{"a plan with Secrets that nobody may read", "config: {plans: [{name: a, include: {secrets: true}}]}", []string{"plan a includes Secrets: set includeSecrets"}},
+		{"a plan with drills that nobody may hold", "config: {plans: [{name: a, drill: {schedule: '@weekly'}}]}", []string{"plan a has drill.schedule: set drill.enabled"}},
 		{"a plan with hooks that nobody may run", "config: {plans: [{name: a, hooks: [{select: {labels: a=b}, post: [c]}]}]}", []string{"plan a has hooks", "hooks.namespaces"}},
 	} {
 		_, err := chart.Render(t.Context(), chart.Values{Files: []string{minimal}, YAML: test.values})

@@ -20,7 +20,7 @@ func granted(t *testing.T, documents []chart.Document, account string) []string 
 	return all
 }
 
-// The three ServiceAccounts hold no more than they are asked to.
+// The ServiceAccounts hold no more than they are asked to.
 func TestWhoHoldsWhat(t *testing.T) {
 	plain := render(t, "minimal", "")
 	if held := granted(t, plain, "hawser-restore"); len(held) != 0 {
@@ -32,6 +32,27 @@ func TestWhoHoldsWhat(t *testing.T) {
 	}
 	if got, want := granted(t, bound, "hawser-backup"), granted(t, plain, "hawser-backup"); !slices.Equal(got, want) {
 		t.Errorf("with restore.bind, hawser-backup may %q, before %q", got, want)
+	}
+	if held := granted(t, plain, "hawser-rollback"); len(held) != 0 {
+		t.Errorf("without rollback.bind, hawser-rollback may %q", held)
+	}
+	rolling := render(t, "minimal", "{rollback: {bind: true}, hooks: {namespaces: [shop]}}")
+	for _, want := range []string{"patch statefulsets", "delete persistentvolumeclaims", "shop: create pods/exec"} { // the point that is made before has hooks
+		if held := granted(t, rolling, "hawser-rollback"); !slices.Contains(held, want) {
+			t.Errorf("with rollback.bind, hawser-rollback may not %s: %q", want, held)
+		}
+	}
+	if held := granted(t, rolling, "hawser-backup"); slices.Contains(held, "patch statefulsets") {
+		t.Errorf("with rollback.bind, hawser-backup may %q", held)
+	}
+	if got, want := granted(t, plain, "hawser-verify"), []string{"get namespaces kube-system", "list persistentvolumes", "list volumesnapshotcontents"}; !slices.Equal(got, want) {
+		t.Errorf("hawser-verify may %q, want %q", got, want)
+	}
+	drilling := granted(t, render(t, "minimal", "drill: {enabled: true}"), "hawser-backup")
+	for _, want := range []string{"create namespaces", "create pods", "delete namespaces"} {
+		if slices.Contains(granted(t, plain, "hawser-backup"), want) || !slices.Contains(drilling, want) {
+			t.Errorf("hawser-backup may %s without drill.enabled, or may not with it", want)
+		}
 	}
 	for _, account := range []string{"hawser-backup", "hawser-prune"} {
 		for _, held := range granted(t, plain, account) {

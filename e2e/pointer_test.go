@@ -39,13 +39,6 @@ func TestPointersThatNobodyMarksGo(t *testing.T) {
 	d.must(err)
 	before := len(d.storedSnapshots(d.handles))
 
-	id := catalog.NewDrillID(d.plan, time.Now())
-	d.orphan("drill-"+d.namespace, d.prefix+"-"+id.Mark()+"-0", loaded.Bundle.Volumes[0], map[string]string{
-		catalog.DrillLabel: string(id), "app.kubernetes.io/managed-by": "hawser",
-	})
-	d.run(0, "drill", "--cleanup", "--plan", d.plan)
-	d.await(contentsResource, "drill-"+d.namespace, func(o *unstructured.Unstructured) bool { return o == nil })
-
 	d.loseEverything()
 	d.run(0, "restore", point, "--from", "snapshots")
 	claim, err := d.client.CoreV1().PersistentVolumeClaims(d.namespace).Get(d.ctx, redisClaim(0), metav1.GetOptions{})
@@ -54,6 +47,13 @@ func TestPointersThatNobodyMarksGo(t *testing.T) {
 	d.orphan(name, d.namespace, loaded.Bundle.Volumes[0], map[string]string{"hawser.dev/restored-from": point})
 	d.run(0, "restore", point, "--from", "snapshots") // there is nothing left to do but that
 	d.await(contentsResource, name, func(o *unstructured.Unstructured) bool { return o == nil })
+
+	id := catalog.NewDrillID(d.plan, time.Now())
+	d.orphan("drill-"+d.namespace, d.prefix+"-"+id.Mark()+"-0", loaded.Bundle.Volumes[0], map[string]string{
+		catalog.DrillLabel: string(id), "app.kubernetes.io/managed-by": "hawser",
+	})
+	d.run(0, "drill", "--cleanup", "--plan", d.plan)
+	d.await(contentsResource, "drill-"+d.namespace, func(o *unstructured.Unstructured) bool { return o == nil })
 
 	if after := len(d.storedSnapshots(d.handles)); after != before {
 		t.Errorf("the storage has %d snapshots of the disks, it had %d", after, before)

@@ -14,15 +14,25 @@ import (
 	"hawser.dev/hawser/e2e/chart"
 )
 
-// roles are the ClusterRoles of deploy/manifests/hawser.yaml.
+// manifests are the objects of some files of deploy/manifests.
+func manifests(t *testing.T, files ...string) []chart.Document {
+	t.Helper()
+	var all []chart.Document
+	for _, file := range files {
+		documents, err := chart.ReadManifest(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, documents...)
+	}
+	return all
+}
+
+// roles are the ClusterRoles of deploy/manifests.
 func roles(t *testing.T) map[string]rbacv1.ClusterRole {
 	t.Helper()
 	found := map[string]rbacv1.ClusterRole{}
-	documents, err := chart.ReadManifest("hawser.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, role := range ofKind[rbacv1.ClusterRole](t, documents, "ClusterRole") {
+	for _, role := range ofKind[rbacv1.ClusterRole](t, manifests(t, "hawser.yaml", "drills.yaml"), "ClusterRole") {
 		found[role.Name] = role
 	}
 	return found

@@ -25,6 +25,10 @@ var parts = []struct{ file, values, purpose string }{
 		"Lets backups read Secrets, in all namespaces."},
 	{"restore.yaml", "restore: {bind: true}",
 		"Lets the ServiceAccount hawser-restore restore. Delete it when all is back."},
+	{"rollback.yaml", "rollback: {bind: true}",
+		"Lets the ServiceAccount hawser-rollback roll back and undo. Delete it when that is done."},
+	{"drills.yaml", "drill: {enabled: true}",
+		"Lets the agent hold drills, for plans with drill.schedule."},
 	{"restore-secrets.yaml", "includeSecrets: true\nrestore: {bind: true}",
 		"Lets it create Secrets as well, with the role in secrets.yaml. Delete it, too."},
 }

@@ -39,7 +39,7 @@ func rightsFor(act Act, namespace string) []Right {
 	if act == Rollback {
 		return slices.Concat(rights,
 			users.Rights(snapshots, "volumesnapshots", namespace, "create", "delete"),
-			users.Rights(snapshots, "volumesnapshotcontents", "", "create", "delete"))
+			users.Rights(snapshots, "volumesnapshotcontents", "", "create", "patch", "delete"))
 	}
 	return append(rights, users.Rights("storage.k8s.io", "volumeattachments", "", "create", "deletecollection")...) // the check whether the disk is there
 }

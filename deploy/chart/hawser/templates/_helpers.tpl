@@ -35,6 +35,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if and (dig "include" "secrets" false .) (not $.Values.includeSecrets) -}}
 {{- fail (printf "plan %s includes Secrets: set includeSecrets, so that backups may read them" .name) -}}
 {{- end -}}
+{{- if and (dig "drill" "schedule" "" .) (not $.Values.drill.enabled) -}}
+{{- fail (printf "plan %s has drill.schedule: set drill.enabled, so that the agent may hold drills" .name) -}}
+{{- end -}}
 {{- if and .hooks (not $.Values.hooks.namespaces) -}}
 {{- fail (printf "plan %s has hooks: list the namespaces of their Pods in hooks.namespaces, so that the agent may run them" .name) -}}
 {{- end -}}
