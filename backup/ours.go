@@ -26,28 +26,21 @@ var snapshotNames = regexp.MustCompile(`^hawser-[0-9a-f]{20}$`) // see snapshotN
 
 // EachSnapshot calls each with every VolumeSnapshot of the cluster.
 func EachSnapshot(ctx context.Context, client snapshotclient.Interface, each func(*snapshotv1.VolumeSnapshot) error) error {
-	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-		return client.SnapshotV1().VolumeSnapshots(metav1.NamespaceAll).List(ctx, opts)
-	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		return each(object.(*snapshotv1.VolumeSnapshot))
-	})
-	if err != nil {
-		return fmt.Errorf("list VolumeSnapshots: %w", err)
-	}
-	return nil
+	return eachItem(ctx, "VolumeSnapshots", client.SnapshotV1().VolumeSnapshots(metav1.NamespaceAll).List, each)
 }
 
 // EachContent calls each with every VolumeSnapshotContent of the cluster.
 func EachContent(ctx context.Context, client snapshotclient.Interface, each func(*snapshotv1.VolumeSnapshotContent) error) error {
-	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-		return client.SnapshotV1().VolumeSnapshotContents().List(ctx, opts)
-	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		return each(object.(*snapshotv1.VolumeSnapshotContent))
-	})
+	return eachItem(ctx, "VolumeSnapshotContents", client.SnapshotV1().VolumeSnapshotContents().List, each)
+}
+
+// eachItem calls each with every object that list finds, page by page. what are
+// the objects, for an error.
+func eachItem[T any, L runtime.Object](ctx context.Context, what string, list func(context.Context, metav1.ListOptions) (L, error), each func(*T) error) error {
+	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) { return list(ctx, opts) })
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error { return each(any(object).(*T)) })
 	if err != nil {
-		return fmt.Errorf("list VolumeSnapshotContents: %w", err)
+		return fmt.Errorf("list %s: %w", what, err)
 	}
 	return nil
 }

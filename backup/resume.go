@@ -8,11 +8,7 @@ import (
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v6/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/tools/pager"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -152,15 +148,9 @@ func (r *run) releaseQuieted(intent catalog.Intent) func(context.Context) {
 // requested names the VolumeSnapshots of the run's point that exist.
 func (r *run) requested(ctx context.Context) (sets.Set[string], error) {
 	names := sets.New[string]()
-	pages := pager.New(func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-		return snapshotsOf(r.Snapshots, r.point, r.request.Select.scope()).ListWithContextFunc(ctx, opts)
-	})
-	list, _, err := pages.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("list the VolumeSnapshots of point %s: %w", r.point, err)
-	}
-	return names, meta.EachListItem(list, func(object runtime.Object) error {
-		if s := object.(*snapshotv1.VolumeSnapshot); s.DeletionTimestamp == nil {
+	list := snapshotsOf(r.Snapshots, r.point, r.request.Select.scope()).ListWithContextFunc
+	return names, eachItem(ctx, fmt.Sprintf("the VolumeSnapshots of point %s", r.point), list, func(s *snapshotv1.VolumeSnapshot) error {
+		if s.DeletionTimestamp == nil {
 			names.Insert(s.Namespace + "/" + s.Name)
 		}
 		return nil

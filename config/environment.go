@@ -72,8 +72,8 @@ func fromFlags(keys []Key, flags map[string]string) (layer, error) {
 	return l, errors.Join(errs...)
 }
 
-// lookup returns the value of a variable, or "".
-func lookup(env []string, name string) string {
+// Lookup returns the value of a variable in an environment, or "".
+func Lookup(env []string, name string) string {
 	value := ""
 	for _, assignment := range env {
 		if n, v, ok := strings.Cut(assignment, "="); ok && n == name {

@@ -22,9 +22,9 @@ import (
 // that is read.
 func DefaultFiles(env []string) []string {
 	var files []string
-	if home := lookup(env, "XDG_CONFIG_HOME"); filepath.IsAbs(home) {
+	if home := Lookup(env, "XDG_CONFIG_HOME"); filepath.IsAbs(home) {
 		files = append(files, filepath.Join(home, "hawser", "config.yaml"))
-	} else if home := lookup(env, "HOME"); home != "" {
+	} else if home := Lookup(env, "HOME"); home != "" {
 		files = append(files, filepath.Join(home, ".config", "hawser", "config.yaml"))
 	}
 	return append(files, "/etc/hawser/config.yaml")
@@ -55,7 +55,7 @@ func fromFile(keys []Key, source Source) (*fileReader, error) {
 // no data.
 func findFile(source Source) (path string, data []byte, err error) {
 	if path = source.File; path == "" {
-		path = lookup(source.Env, FileVariable)
+		path = Lookup(source.Env, FileVariable)
 	}
 	if path != "" {
 		data, err = os.ReadFile(path)

@@ -16,7 +16,7 @@ const (
 // surroundings are the defaults that depend on where Hawser runs: in a Pod, the
 // agent is at home in the Pod's namespace.
 func surroundings(source Source) layer {
-	if value := lookup(source.Env, podNamespace); value != "" {
+	if value := Lookup(source.Env, podNamespace); value != "" {
 		return layer{"agent.namespace": {value: value, origin: Origin{Source: Environment, Name: podNamespace}}}
 	}
 	path := source.NamespaceFile

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,7 +132,7 @@ func (a *app) agent(ctx context.Context, cfg config.Config, plans []agent.Plan, 
 // identityOf names this process among the agents: its Pod, and what no other
 // process of that name has had.
 func identityOf(env []string) string {
-	name := variable(env, podName)
+	name := config.Lookup(env, podName)
 	if name == "" {
 		name, _ = os.Hostname() // the rest is unique by itself
 	}
@@ -145,17 +144,6 @@ const (
 	podName = "POD_NAME"
 	podUID  = "POD_UID"
 )
-
-// variable returns the value of an environment variable; "" if it is not set.
-func variable(env []string, name string) string {
-	value := ""
-	for _, assignment := range env {
-		if v, found := strings.CutPrefix(assignment, name+"="); found {
-			value = v // the last one counts
-		}
-	}
-	return value
-}
 
 // serve answers requests until ctx ends.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {

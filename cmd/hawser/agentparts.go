@@ -35,7 +35,7 @@ func (p agentParts) assemble(ctx context.Context) (*agent.Notifier, *agent.Agent
 		Changed: func(told map[string]agent.Told) { a.Remember(context.WithoutCancel(ctx), told) },
 	})
 	recorder := agent.NewRecorder(ctx, agent.RecorderOptions{
-		Kubernetes: p.clients.kubernetes, Namespace: p.cfg.Agent.Namespace, Pod: variable(p.env, podName), PodUID: types.UID(variable(p.env, podUID)), Log: p.log,
+		Kubernetes: p.clients.kubernetes, Namespace: p.cfg.Agent.Namespace, Pod: config.Lookup(p.env, podName), PodUID: types.UID(config.Lookup(p.env, podUID)), Log: p.log,
 	})
 	observers := agent.Observers{p.metrics, notifier, recorder}
 	a = agent.New(agent.Options{

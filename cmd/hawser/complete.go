@@ -51,7 +51,7 @@ func (a *app) pointIDs(ctx context.Context, cmd *cobra.Command) ([]string, error
 	}
 	words := []string{catalog.Latest}
 	for _, p := range slices.Backward(survey) {
-		if p.Commit {
+		if p.Commit && !p.Removing {
 			words = append(words, string(p.Point))
 		}
 	}
