@@ -320,5 +320,7 @@ func (t *twin) namesOwner(said string, place int) {
 func (w *world) loseNamespace() {
 	w.t.Helper()
 	w.must(w.client.CoreV1().Namespaces().Delete(w.ctx, w.namespace, metav1.DeleteOptions{}))
-	w.await(corev1.SchemeGroupVersion.WithResource("namespaces"), w.namespace, gone)
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	w.must(w.lab.Await(ctx, corev1.SchemeGroupVersion.WithResource("namespaces"), "", w.namespace, gone))
 }
