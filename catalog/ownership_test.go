@@ -199,6 +199,9 @@ func TestAnOwnerThatCannotBeReadIsForeignToAll(t *testing.T) {
 				if !foreign || owner.Err == nil || !strings.Contains(owner.String(), ownershipKey(disk1, 2)) {
 					t.Errorf("its owner is %s, foreign %t; want that it cannot be told, and which object", owner, foreign)
 				}
+				if _, foreign := owners.Foreign(disk1, ""); !foreign {
+					t.Error("it is not foreign to a cluster that is not known either")
+				}
 				if owners.Next(disk1) != 3 {
 					t.Errorf("the next number is %d, want 3", owners.Next(disk1))
 				}
