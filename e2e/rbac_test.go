@@ -118,9 +118,9 @@ var restoreRare = map[string]string{
 	"create namespaces":             "where the namespace is gone too",
 	"create pods":                   "for bare Pods",
 	"create deployments":            "for Deployments",
-	"create persistentvolumes":      "to reattach",
-	"watch persistentvolumes":       "to reattach",
-	"patch volumesnapshotcontents":  "to take away what points to snapshots",
+	"create persistentvolumes":      "see TestEachRightToReattachIsNeededAndNamed",
+	"watch persistentvolumes":       "see TestEachRightToReattachIsNeededAndNamed",
+	"patch volumesnapshotcontents":  "to take away what points to snapshots: without it that is left, and said",
 	"delete volumesnapshots":        "to take away what points to snapshots",
 	"delete volumesnapshotcontents": "to take away what points to snapshots",
 }
@@ -162,8 +162,28 @@ func TestEachRightOfARestoreIsNeededAndNamed(t *testing.T) {
 			w.removeStatic() // each half is created beside the other
 		}
 	}
+	patch := right{"snapshot.storage.k8s.io", "volumesnapshotcontents", "patch"}
+	w.as(w.namespace+"-no-patch", without(rights, patch)).run(0, "restore", point).Says(t, "is left and can be deleted", "cannot patch")
+	w.as(w.namespace+"-all", rights).run(0, "restore", point) // takes that away
+	w.awaitAll(contentsResource, func(contents []*unstructured.Unstructured) bool {
+		return !slices.ContainsFunc(contents, func(c *unstructured.Unstructured) bool { return c.GetLabels()["hawser.dev/restored-from"] == point })
+	})
+	w.awaitReady(1)
+}
+
+func TestEachRightToReattachIsNeededAndNamed(t *testing.T) {
+	w := newWorld(t)
+	rights := rightsOf(roles(t)["hawser-restore"])
+	handles := w.deployRedis(1, "disks-delete")
+	point := w.point()
+	w.loseEverything()
+	for _, verb := range []string{"create", "watch"} { // in the order in which they are needed
+		missing := right{"", "persistentvolumes", verb}
+		w.as(w.namespace+"-no-"+verb, without(rights, missing)).run(1, "restore", point).Says(t, verb, "persistentvolumes")
+	}
 	w.as(w.namespace+"-all", rights).run(0, "restore", point)
 	w.awaitReady(1)
+	w.expectDisks(handles)
 }
 
 // removeStatic removes the snapshots and contents that a restore made.
