@@ -24,9 +24,9 @@ test: tools ## run every test; our own code under the race detector
 test-short: ## run the tests that need no cluster and no built tools
 	$(GO) test -race -short ./...
 
-crash: tools ## kill backups at each of their requests, and agents at random; SEED=N repeats one, RUNS=N agents
-	$(GO) test -race -count=1 -v -timeout 120m -run '^(TestNoCrash|TestAgentsAreKilled)' ./e2e \
-		-args -crash.all -crash.seed=$(or $(SEED),0) -crash.runs=$(or $(RUNS),100)
+crash: tools ## kill backups at each of their requests, agents and migrations at random; SEED=N repeats one, RUNS=N kills
+	$(GO) test -race -count=1 -v -timeout 120m -run '^(TestNoCrash|TestAgentsAreKilled|TestMigrationsAreKilled)' ./e2e \
+		-args -crash.all -crash.seed=$(or $(SEED),0) -crash.runs=$(or $(RUNS),100) -migrate.kills=$(or $(RUNS),100)
 	$(GO) test -count=1 -run '^TestAgents' ./backup -args -times=50
 
 e2e: tools ## run Pods in containers and bring their data back; as root on Debian

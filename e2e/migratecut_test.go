@@ -1,0 +1,266 @@
+package e2e_test
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"hawser.dev/hawser/e2e/clitest"
+	"hawser.dev/hawser/e2e/objectstore"
+)
+
+// Meanwhile nobody else may begin something with the disks; and a run that
+// stands still while another one leads the migration back does no harm when it
+// goes on.
+func TestAMigrationThatStandsStill(t *testing.T) {
+	for _, step := range []string{"fence", "own", "create", "start"} {
+		t.Run(step, func(t *testing.T) {
+			w := newTwin(t)
+			w.deploy(2, "disks-delete")
+			point := w.point()
+			run := w.race(w.move(here, "--no-point")...)
+			if r, come := run.awaitStep(step); !come {
+				t.Fatalf("the migration ended before its step %s: exit code %d\n%s", step, r.Code, r.Stderr)
+			}
+			w.must(run.Signal(syscall.SIGSTOP))
+			j, underway := w.underway()
+			if !underway {
+				t.Fatal("it has ended before it stood still")
+			}
+			if step == "own" {
+				w.refusesMeanwhile(point)
+			}
+			w.run(0, w.rollBack(here, j.id)...)
+			w.expectAt(here)
+			w.must(run.Signal(syscall.SIGCONT))
+			select {
+			case r := <-run.ended:
+				if r.Code == 0 {
+					t.Errorf("the run that was overtaken says it is done:\n%s", r.Stdout)
+				}
+			case <-time.After(3 * outage): // it waits for what will not come
+			}
+			w.expectAt(here)
+			_ = run.Process.Kill() // it may have ended
+			w.expectAt(here)
+			w.run(0, w.rollBack(here, j.id)...) // again: takes away what the late one still made
+			w.expectAt(here)
+			w.run(0, w.move(here, "--no-point")...)
+			w.expectAt(there)
+		})
+	}
+}
+
+// refusesMeanwhile tries what must not be done with disks that are under way.
+func (t *twin) refusesMeanwhile(point string) {
+	t.t.Helper()
+	for _, args := range [][]string{
+		{"restore", point},
+		{"restore", point, "--context", t.in[there].lab.Name()},
+		{"rollback", "statefulset/redis", "-n", t.namespace, "--to", point, "--no-point"},
+		{"migrate", "pvc/" + redisClaim(0), "-n", t.namespace, "--from", t.in[here].lab.Name(), "--to", t.in[there].lab.Name()},
+	} {
+		if r := t.hawser(args...); r.Code != 4 {
+			t.t.Errorf("hawser %s, while a migration is under way: exit code %d, want 4\n%s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	if r := t.hawser(t.move(there)...); r.Code == 0 { // where nothing is yet
+		t.t.Errorf("a migration the other way round is said to be done while the first is under way:\n%s", r.Stdout)
+	}
+}
+
+// The API server of either side goes away in the middle, and comes back.
+func TestAnAPIServerIsAwayDuringAMigration(t *testing.T) {
+	w := ownTwin(t)
+	w.deploy(2, "disks-delete")
+	w.point()
+	place := here
+	for i, step := range []string{"stop", "fence", "create", "start"} {
+		run := w.race(w.move(place, "--no-point")...)
+		if r, come := run.awaitStep(step); !come {
+			t.Fatalf("the migration ended before its step %s: exit code %d\n%s", step, r.Code, r.Stderr)
+		}
+		away := w.in[[]int{place, 1 - place}[i%2]].lab
+		w.must(away.KillComponent("kube-apiserver"))
+		r := run.outcomeAfter(func() { w.must(away.StartComponent(w.ctx, "kube-apiserver")) })
+		t.Logf("without the API server of %s after step %s: exit code %d", away.Name(), step, r.Code)
+		place = w.settle(place, r, i%2 == 0)
+	}
+}
+
+// outage is how long something is away, unless the run ends before.
+const outage = 3 * time.Second
+
+// outcomeAfter lets a run go on without what it needs, then mends that, and
+// returns how the run ended.
+func (r *race) outcomeAfter(mend func()) clitest.Result {
+	r.t.Helper()
+	select {
+	case result := <-r.ended:
+		mend()
+		return result
+	case <-time.After(outage):
+	}
+	mend()
+	return <-r.ended
+}
+
+// settle brings a disturbed migration to an end, if it is not there yet, and
+// returns where the set is then.
+func (t *twin) settle(place int, r clitest.Result, back bool) int {
+	t.t.Helper()
+	j, underway := t.underway()
+	switch {
+	case r.Code == 0:
+		place = 1 - place
+	case back && underway:
+		t.run(0, t.rollBack(place, j.id)...)
+	default:
+		t.run(0, t.move(place, "--no-point")...)
+		place = 1 - place
+	}
+	t.expectAt(place)
+	t.mark()
+	return place
+}
+
+// The store is cut off in the middle: a server of which no connection gets
+// through any more.
+func TestTheStoreIsCutOffDuringAMigration(t *testing.T) {
+	w := newTwin(t)
+	proxy := w.moveCatalogToServer()
+	w.deploy(2, "disks-delete")
+	w.point()
+	place := here
+	for i, step := range []string{"guard", "fence", "own", "create", "start"} {
+		run := w.race(w.move(place, "--no-point")...)
+		if r, come := run.awaitStep(step); !come {
+			t.Fatalf("the migration ended before its step %s: exit code %d\n%s", step, r.Code, r.Stderr)
+		}
+		proxy.cut()
+		r := run.outcomeAfter(proxy.mend)
+		t.Logf("without the store after step %s: exit code %d", step, r.Code)
+		place = w.settle(place, r, i%2 == 0)
+	}
+}
+
+// The same for a folder, of which the disk is gone for a while.
+func TestTheFolderOfTheStoreGoesDuringAMigration(t *testing.T) {
+	w := newTwin(t)
+	w.deploy(2, "disks-delete")
+	w.point()
+	for _, step := range []string{"stop", "create"} {
+		run := w.race(w.move(here, "--no-point")...)
+		if r, come := run.awaitStep(step); !come {
+			t.Fatalf("the migration ended before its step %s: exit code %d\n%s", step, r.Code, r.Stderr)
+		}
+		w.must(os.Rename(w.folder(), w.folder()+"-away"))
+		r := <-run.ended
+		w.must(os.Rename(w.folder()+"-away", w.folder()))
+		if r.Code == 0 {
+			t.Errorf("the migration is said to be done without its journal:\n%s", r.Stdout)
+		}
+		j, _ := w.underway()
+		w.run(0, w.rollBack(here, j.id)...)
+		w.expectAt(here)
+		w.mark()
+	}
+}
+
+// moveCatalogToServer gives the twin a catalog on an S3 server behind a proxy.
+func (t *twin) moveCatalogToServer() *proxy {
+	t.t.Helper()
+	dir := t.t.TempDir()
+	server, err := objectstore.Start(t.ctx, objectstore.VersityGW, dir)
+	t.must(err)
+	t.t.Cleanup(server.Stop)
+	endpoint, err := url.Parse(server.Endpoint)
+	t.must(err)
+	p := newProxy(t.t, endpoint.Host)
+	t.store = strings.Replace(server.URL("catalog"), url.QueryEscape(server.Endpoint), url.QueryEscape("http://"+p.address()), 1)
+	t.objects = filepath.Join(dir, "data", server.Bucket, "catalog")
+	for _, w := range t.in {
+		w.store, w.env = t.store, append(w.env, server.Env()...)
+	}
+	return p
+}
+
+// proxy passes connections on to a server, until it is cut.
+type proxy struct {
+	to       string
+	listener net.Listener
+
+	mu    sync.Mutex
+	down  bool
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{to: to, listener: listener}
+	t.Cleanup(func() { p.listener.Close(); p.cut() })
+	go p.serve()
+	return p
+}
+
+func (p *proxy) address() string { return p.listener.Addr().String() }
+
+func (p *proxy) serve() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		server, err := net.Dial("tcp", p.to)
+		if err != nil || !p.admit(client, server) {
+			client.Close()
+			continue
+		}
+		for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+			go func() {
+				io.Copy(pair[0], pair[1])
+				pair[0].Close()
+				pair[1].Close()
+			}()
+		}
+	}
+}
+
+func (p *proxy) admit(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		conns[1].Close()
+		return false
+	}
+	p.conns = append(p.conns, conns...)
+	return true
+}
+
+// cut breaks all connections, and lets none through until mend.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for _, conn := range p.conns {
+		conn.Close()
+	}
+	p.conns = nil
+}
+
+func (p *proxy) mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
+}

@@ -1,0 +1,235 @@
+package e2e_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/e2e/clitest"
+)
+
+var migrateKills = flag.Int("migrate.kills", 12, "how often migrations are killed at random moments")
+
+// migrateLanes are namespaces in which migrations are killed side by side.
+const migrateLanes = 2
+
+// Killed after any of its steps, a migration ends on a re-run or by a rollback,
+// with the set in one place.
+func TestMigrationsAreKilledAfterEachStep(t *testing.T) {
+	eachLane(t, func(k *migrationKiller, lane int) {
+		for n := 1 + lane; ; n += migrateLanes {
+			for _, back := range k.waysToEnd() {
+				if !k.killAfter(n, back) {
+					k.t.Logf("a migration has less than %d steps", n)
+					return
+				}
+			}
+		}
+	})
+}
+
+// The same at random moments, also of the runs that are to bring it to an end.
+func TestMigrationsAreKilledAtAnyMoment(t *testing.T) {
+	eachLane(t, func(k *migrationKiller, lane int) {
+		took := k.measure()
+		for k.killed < *migrateKills/migrateLanes && !k.t.Failed() {
+			k.killAtRandom(took)
+		}
+	})
+}
+
+func eachLane(t *testing.T, play func(*migrationKiller, int)) {
+	seed := *crashSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	var mu sync.Mutex
+	killed, began := 0, time.Now()
+	for lane := range migrateLanes {
+		t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
+			k := &migrationKiller{twin: newTwin(t), random: rand.New(rand.NewPCG(seed, uint64(lane))), outcomes: map[string]int{}}
+			k.deploy(2, []string{"disks-delete", "disks-wffc"}[lane%2])
+			k.point() // Retain: a rollback from before the first step leaves the policy as it was
+			play(k, lane)
+			mu.Lock()
+			defer mu.Unlock()
+			killed += k.killed
+			t.Logf("%d kills; %v", k.killed, k.outcomes)
+		})
+	}
+	t.Cleanup(func() { t.Logf("%d runs were killed in %s", killed, time.Since(began).Round(time.Second)) })
+}
+
+// migrationKiller lets a set be moved to and fro, and kills what moves it.
+type migrationKiller struct {
+	*twin
+	random   *rand.Rand
+	place    int // where the set is
+	killed   int
+	outcomes map[string]int
+}
+
+// waysToEnd are the ways to end a killed migration: back, or by a re-run.
+func (k *migrationKiller) waysToEnd() []bool {
+	if *crashAll {
+		return []bool{true, false}
+	}
+	return []bool{k.random.IntN(2) == 0}
+}
+
+// killAfter kills a migration as soon as it has written n steps, and brings it to
+// an end. It says false if there are less.
+func (k *migrationKiller) killAfter(n int, back bool) bool {
+	k.t.Helper()
+	run := k.race(k.args()...)
+	if r, come := run.awaitSteps(n); !come {
+		k.succeeded("a migration that nobody killed", r)
+		k.arrived()
+		return false
+	}
+	if r := run.kill(); r.Code == -1 {
+		k.killed++
+	}
+	k.end(back, func(args ...string) clitest.Result {
+		if back { // the way back is killed after one of its steps, too
+			run := k.race(args...)
+			if r, come := run.awaitSteps(1 + n%rollbackSteps); !come {
+				return r
+			}
+			if r := run.kill(); r.Code == -1 {
+				k.killed++
+			}
+		}
+		return k.hawser(args...)
+	})
+	return true
+}
+
+// rollbackSteps is how many steps the longest rollback has.
+const rollbackSteps = 6
+
+// args alternate between those that make a point first and those that do not,
+// which are quicker.
+func (k *migrationKiller) args() []string {
+	if k.random.IntN(4) == 0 {
+		return k.move(k.place)
+	}
+	return k.move(k.place, "--no-point")
+}
+
+// measure tells how long a migration takes that nobody kills.
+func (k *migrationKiller) measure() time.Duration {
+	k.t.Helper()
+	began := time.Now()
+	k.succeeded("migrate", k.hawser(k.move(k.place, "--no-point")...))
+	took := time.Since(began)
+	k.arrived()
+	return took
+}
+
+// killAtRandom kills a migration within the time that one takes, and then every
+// other of the runs that are to end it.
+func (k *migrationKiller) killAtRandom(took time.Duration) {
+	k.t.Helper()
+	again := func(args ...string) clitest.Result {
+		for range 20 {
+			run := k.race(args...)
+			if k.random.IntN(2) == 0 {
+				return <-run.ended
+			}
+			moment := time.NewTimer(time.Duration(k.random.Int64N(int64(took))))
+			select {
+			case r := <-run.ended:
+				return r
+			case <-moment.C:
+			}
+			r := run.kill()
+			if r.Code != -1 {
+				return r
+			}
+			k.killed++
+		}
+		k.t.Fatal("it was killed 20 times")
+		return clitest.Result{}
+	}
+	run := k.race(k.args()...)
+	if k.random.IntN(4) > 0 { // else also while it plans
+		if r, come := run.awaitSteps(1); !come {
+			k.succeeded("migrate", r)
+			k.arrived()
+			return
+		}
+	}
+	time.Sleep(time.Duration(k.random.Int64N(int64(took)))) // the moment is what the test is about
+	if r := run.kill(); r.Code == -1 {
+		k.killed++
+	} else {
+		k.succeeded("migrate", r)
+	}
+	k.end(k.random.IntN(2) == 0, again)
+}
+
+// end brings what was killed to an end by a rollback or a re-run, and sees where
+// the set is.
+func (k *migrationKiller) end(back bool, do func(...string) clitest.Result) {
+	k.t.Helper()
+	j, underway := k.underway()
+	after := "before its beginning"
+	if underway && len(j.steps) > 0 {
+		after = "after " + j.steps[len(j.steps)-1]
+	} else if k.owner() == k.uids[1-k.place] {
+		after = "after its commit"
+	}
+	if back && underway {
+		k.succeeded("rollback of a migration killed "+after, do(k.rollBack(k.place, j.id)...))
+		k.outcomes["rolled back "+after]++
+		k.expectAt(k.place)
+		k.mark()
+		return
+	}
+	if !k.done() {
+		r := do(k.move(k.place, "--no-point")...)
+		if r.Code != 4 || !k.done() { // else the one before it was killed after its last write
+			k.succeeded("re-run of a migration killed "+after, r)
+		}
+	}
+	k.outcomes["re-run "+after]++
+	k.arrived()
+}
+
+// done says whether the newest migration has nothing left to do and has led to the
+// other cluster.
+func (k *migrationKiller) done() bool {
+	k.t.Helper()
+	all := k.journals()
+	if len(all) == 0 {
+		return false
+	}
+	newest := all[len(all)-1]
+	return newest.verdict == string(catalog.Committed) && slices.Contains(newest.steps, "done") && k.owner() == k.uids[1-k.place]
+}
+
+// arrived notes that the set is in the other cluster.
+func (k *migrationKiller) arrived() {
+	k.t.Helper()
+	k.place = 1 - k.place
+	k.expectAt(k.place)
+	k.mark()
+}
+
+func (k *migrationKiller) succeeded(what string, r clitest.Result) {
+	k.t.Helper()
+	if r.Code != 0 {
+		k.t.Fatalf("%s: exit code %d\n%s%s", what, r.Code, r.Stdout, r.Stderr)
+	}
+	if strings.Contains(r.Stderr, "panic:") {
+		k.t.Errorf("%s:\n%s", what, r.Stderr)
+	}
+}
