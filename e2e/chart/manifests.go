@@ -27,6 +27,8 @@ var parts = []struct{ file, values, purpose string }{
 		"Lets the ServiceAccount hawser-restore restore. Delete it when all is back."},
 	{"rollback.yaml", "rollback: {bind: true}",
 		"Lets the ServiceAccount hawser-rollback roll back and undo. Delete it when that is done."},
+	{"migrate.yaml", "migrate: {enabled: true, args: [statefulset/redis, --namespace=shop], kubeconfigSecret: hawser-other-cluster}",
+		"A Job that moves a StatefulSet to the cluster of the kubeconfig in the Secret hawser-other-cluster. Without the Job: what the kubeconfig's user needs there."},
 	{"drills.yaml", "drill: {enabled: true}",
 		"Lets the agent hold drills, for plans with drill.schedule."},
 	{"restore-secrets.yaml", "includeSecrets: true\nrestore: {bind: true}",
