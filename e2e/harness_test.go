@@ -152,7 +152,7 @@ func ownWorld(t *testing.T, options cluster.Options) *world {
 
 func worldOf(t *testing.T, l *lab.Lab, region *disks.Region, faults *disks.Faults) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	config := l.RESTConfig("hawser-e2e-test")
 	w := &world{
