@@ -241,6 +241,7 @@ func (a *app) migrate(ctx context.Context, cfg config.Config, options migrateOpt
 	if err != nil {
 		return err
 	}
+	a.printNotes(result.Notes[len(plan.Notes):])
 	return format.print(a.stdout, migrationResultView(result))
 }
 
@@ -259,6 +260,7 @@ func (a *app) migrateBack(ctx context.Context, cfg config.Config, options migrat
 	if err != nil {
 		return err
 	}
+	a.printNotes(result.Notes)
 	return format.print(a.stdout, migrationResultView(result))
 }
 

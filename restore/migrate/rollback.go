@@ -205,8 +205,14 @@ func (r *run) startSource(ctx context.Context) error {
 	}
 	err := each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
-		if _, err := r.change(ctx, r.Source, namespace, name, backPatch(r.ID)); err != nil {
+		found, err := r.change(ctx, r.Source, namespace, name, backPatch(r.ID))
+		if err != nil {
 			return fmt.Errorf("%s in the source: %w", users.Named(name), err)
+		}
+		if !found {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.result.Notes = append(r.result.Notes, users.Named(name)+" is gone from the source, whose disks are its own again; hawser restore --from disks brings it back")
 		}
 		return nil
 	})
