@@ -149,6 +149,12 @@ func (t *twin) deploy(replicas int, class string) {
 	t.mark()
 }
 
+// slowDetach has the driver take its time to detach the disks, as clouds do: who
+// does not wait for it has them attached twice.
+func (t *twin) slowDetach() {
+	t.faults.Delay("ControllerUnpublishVolume", 700*time.Millisecond, slices.Collect(maps.Values(t.handles))...)
+}
+
 // mark writes on each disk what has to be there from now on.
 func (t *twin) mark() {
 	t.t.Helper()

@@ -56,6 +56,7 @@ func eachLane(t *testing.T, play func(*migrationKiller, int)) {
 		t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
 			k := &migrationKiller{twin: newTwin(t), random: rand.New(rand.NewPCG(seed, uint64(lane))), outcomes: map[string]int{}}
 			k.deploy(2, []string{"disks-delete", "disks-wffc"}[lane%2])
+			k.slowDetach()
 			k.point() // Retain: a rollback from before the first step leaves the policy as it was
 			play(k, lane)
 			mu.Lock()

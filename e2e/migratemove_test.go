@@ -2,8 +2,10 @@ package e2e_test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,6 +17,7 @@ func TestMigrateThereAndBack(t *testing.T) {
 		t.Run(class, func(t *testing.T) {
 			w := newTwin(t)
 			w.deploy(3, class)
+			w.slowDetach()
 			place := here
 			for range 4 {
 				out := w.run(0, w.move(place)...)
@@ -37,6 +40,31 @@ func TestMigrateThereAndBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// As long as the driver has not detached a disk, nothing goes on.
+func TestAMigrationWaitsForTheDriver(t *testing.T) {
+	w := newTwin(t)
+	w.deploy(2, "disks-delete")
+	arrived, release := w.faults.Block("ControllerUnpublishVolume", w.handles[redisClaim(1)])
+	defer release()
+	run := w.race(w.move(here, "--no-point")...)
+	<-arrived
+	unless := time.Now().Add(outage)
+	if _, come := run.await(func() bool {
+		j, _ := w.underway()
+		return slices.Contains(j.steps, "own") || time.Now().After(unless)
+	}); !come {
+		t.Error("the migration ended while a disk was attached in the source")
+	}
+	if j, _ := w.underway(); slices.Contains(j.steps, "own") {
+		t.Errorf("the migration went on while a disk was attached in the source: %v", j.steps)
+	}
+	release()
+	if r := <-run.ended; r.Code != 0 {
+		t.Fatalf("exit code %d\n%s", r.Code, r.Stderr)
+	}
+	w.expectAt(there)
 }
 
 // After a move the old cluster refuses whatever could bring the disks to life

@@ -61,6 +61,11 @@ var built struct {
 // its own.
 func raise(t *testing.T, name string, region *disks.Region, images ...node.Image) *stage {
 	t.Helper()
+	return raiseWith(t, lab.Options{Region: region, Faults: &disks.Faults{}, Cluster: cluster.Options{Name: name}}, images...)
+}
+
+func raiseWith(t *testing.T, options lab.Options, images ...node.Image) *stage {
+	t.Helper()
 	nodetest.Require(t)
 	built.once.Do(func() {
 		var dir string
@@ -71,9 +76,8 @@ func raise(t *testing.T, name string, region *disks.Region, images ...node.Image
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
-	faults := &disks.Faults{}
-	l := nodetest.Start(t, lab.Options{Region: region, Faults: faults, Cluster: cluster.Options{Name: name}}, images...)
-	return &stage{Lab: l, region: region, faults: faults, hawser: built.binary}
+	l := nodetest.Start(t, options, images...)
+	return &stage{Lab: l, region: options.Region, faults: options.Faults, hawser: built.binary}
 }
 
 func TestMain(m *testing.M) {

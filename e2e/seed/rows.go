@@ -25,5 +25,7 @@ var Rows = []Row{
 	{"Redis, three with roles: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/redis-roles"}},
 	{"MariaDB StatefulSet: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-statefulset"}},
 	{"MariaDB Deployment: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-deployment"}},
+	{"Redis, three with roles: moved, and back", []string{"TestServersMoveToAnotherClusterAndBack/redis-roles"}},
+	{"MariaDB StatefulSet: moved, and back", []string{"TestServersMoveToAnotherClusterAndBack/mariadb-statefulset"}},
 	{"drills: the data is checked, damage shows", []string{"TestADrillChecksTheData"}},
 }
