@@ -62,11 +62,6 @@ func (p *Plan) committed() bool {
 	return u != nil && u.Verdict != nil && u.Verdict.Outcome == catalog.Committed
 }
 
-// took says whether an earlier run has begun a step.
-func (p *Plan) took(step string) bool {
-	return p.seen.Unfinished != nil && stepOf(p.seen.Unfinished, step) != nil
-}
-
 // stepOf is the first record of a step of that name; nil: it was not taken.
 func stepOf(state *catalog.MigrationState, name string) *catalog.Step {
 	for i := range state.Steps {
