@@ -95,6 +95,9 @@ func migrationResultView(result *migrate.Result) view {
 			return err
 		}
 		fmt.Fprintf(w, "Migration %s is done.", result.ID)
+		if result.Handover > 0 {
+			fmt.Fprintf(w, " Without the stop and the start of Pods it took %.1fs.", result.Handover)
+		}
 		if result.Point != "" {
 			fmt.Fprintf(w, " What was there before is in point %s.", result.Point)
 		}

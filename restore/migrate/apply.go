@@ -181,6 +181,7 @@ func (r *run) fence(ctx context.Context) error {
 	for _, w := range r.Workloads {
 		r.report(w.Kind, w.Namespace, w.Name, "stopped", "no Pod in the source uses its disks, and none is attached", false)
 	}
+	r.fenced = r.Now()
 	return r.stillStopped(ctx)
 }
 
@@ -254,6 +255,9 @@ func (r *run) start(ctx context.Context) error {
 	}
 	if err := r.changeTarget(ctx, true, func(catalog.MigratedWorkload) patchOf { return startPatch(r.ID, r.number) }); err != nil {
 		return err
+	}
+	if !r.fenced.IsZero() {
+		r.result.Handover = r.Now().Sub(r.fenced).Seconds()
 	}
 	return r.awaitReady(ctx, r.Target, target, r.bringsClaim)
 }

@@ -24,7 +24,8 @@ type run struct {
 	state  catalog.MigrationState // as the run found it
 	result *Result
 
-	abandoned bool // it has changed nothing, and ended
+	abandoned bool      // it has changed nothing, and ended
+	fenced    time.Time // when the source was, by this run
 
 	mu     sync.Mutex
 	owners catalog.Owners
@@ -38,9 +39,13 @@ type Result struct {
 	Outcome   catalog.MigrationOutcome `json:"outcome"`
 	Point     catalog.PointID          `json:"point,omitempty"` // the restore point that was made before
 	Workloads []WorkloadResult         `json:"workloads"`
-	Bound     []restore.BoundClaim     `json:"bound,omitempty"`
-	Waiting   []catalog.ClaimKey       `json:"waiting,omitempty"` // of a copy: bound when a Pod uses them
-	Notes     []string                 `json:"notes,omitempty"`
+	// Handover is the seconds of the downtime that are not the Pods' own stop and
+	// start: from when this run had the source fenced until it scaled the target up;
+	// 0: it did not.
+	Handover float64              `json:"handover,omitempty"`
+	Bound    []restore.BoundClaim `json:"bound,omitempty"`
+	Waiting  []catalog.ClaimKey   `json:"waiting,omitempty"` // of a copy: bound when a Pod uses them
+	Notes    []string             `json:"notes,omitempty"`
 }
 
 // WorkloadResult says where a workload is now, and how long it was down.

@@ -47,7 +47,7 @@ type event struct {
 
 // run runs the tests and returns the outcomes of those of package seed.
 func run() (map[string]outcome, error) {
-	cmd := exec.Command("go", append([]string{"test", "-json", "-count=1", "-timeout=30m", "-p=1"}, packages...)...)
+	cmd := exec.Command("go", append([]string{"test", "-json", "-count=1", "-timeout=45m", "-p=1"}, packages...)...)
 	cmd.Env = append(os.Environ(), nodetest.Variable+"=1")
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
