@@ -218,7 +218,7 @@ func (r *Runner) prepare(ctx context.Context, request Request) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	owners, err := r.Catalog.OwnersOf(ctx, disksOf(selected.Volumes))
+	owners, err := r.Catalog.OwnersOf(ctx, catalog.DisksOf(selected.Volumes))
 	if err != nil {
 		return nil, fmt.Errorf("ask who owns the disks: %w", err)
 	}

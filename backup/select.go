@@ -211,7 +211,7 @@ func (s *selector) takeVolumes() {
 // what is on them is not this cluster's to keep, nor its volumes to protect.
 func (s *Selected) leaveForeign(owners catalog.Owners, clusterUID string) {
 	s.Volumes = slices.DeleteFunc(s.Volumes, func(v catalog.Volume) bool {
-		owner, foreign := owners.Foreign(diskOf(v), clusterUID)
+		owner, foreign := owners.Foreign(v.Disk(), clusterUID)
 		if !foreign {
 			return false
 		}
@@ -226,18 +226,6 @@ func (s *Selected) leaveForeign(owners catalog.Owners, clusterUID string) {
 		delete(s.Persistent, v.PersistentVolume)
 		return true
 	})
-}
-
-func diskOf(v catalog.Volume) catalog.Disk {
-	return catalog.Disk{Driver: v.Driver, Handle: v.VolumeHandle}
-}
-
-func disksOf(volumes []catalog.Volume) []catalog.Disk {
-	disks := make([]catalog.Disk, len(volumes))
-	for i, v := range volumes {
-		disks[i] = diskOf(v)
-	}
-	return disks
 }
 
 func volumesByName(inv *Inventory) map[string]*corev1.PersistentVolume {

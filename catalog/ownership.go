@@ -17,6 +17,18 @@ type Disk struct {
 	Handle VolumeHandle `json:"handle"`
 }
 
+// Disk is the disk of the volume.
+func (v Volume) Disk() Disk { return Disk{Driver: v.Driver, Handle: v.VolumeHandle} }
+
+// DisksOf are the disks of volumes, in their order.
+func DisksOf(volumes []Volume) []Disk {
+	disks := make([]Disk, len(volumes))
+	for i, v := range volumes {
+		disks[i] = v.Disk()
+	}
+	return disks
+}
+
 // Ownership is one entry of the chain that says who owns a disk. The entry with
 // the highest number rules; a disk without entries is owned by whoever has it.
 // Entries are created, never changed and never removed.

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
 )
 
@@ -132,7 +133,7 @@ func (g *gamble) observe() *restore.Observed {
 	g.must(err)
 	return &restore.Observed{
 		Volumes: volumes.Items, Claims: claims.Items, StorageClasses: classes.Items, Drivers: drivers.Items, Namespaces: namespaces.Items,
-		SnapshotAPI: true, Disks: map[restore.DiskKey]restore.DiskState{},
+		SnapshotAPI: true, Disks: map[catalog.Disk]restore.DiskState{},
 	}
 }
 

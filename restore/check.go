@@ -23,12 +23,6 @@ import (
 	"hawser.dev/hawser/catalog"
 )
 
-// DiskKey names a disk.
-type DiskKey struct {
-	Driver string
-	Handle catalog.VolumeHandle
-}
-
 // Presence is what is known of a disk.
 type Presence string
 
@@ -69,10 +63,10 @@ func (r *Restorer) checkDisks(ctx context.Context, o *lookup, volumes []catalog.
 	if err := Collect(ctx, "nodes", r.Kubernetes.CoreV1().Nodes().List, &nodes); err != nil {
 		return err
 	}
-	asked := map[string]DiskKey{}
+	asked := map[string]catalog.Disk{}
 	var attachments []*storagev1.VolumeAttachment
 	for i, v := range volumes {
-		key := DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}
+		key := v.Disk()
 		attachment, state := o.askFor(key, pairs[v.Claim].Volume, nodes, i)
 		o.Disks[key] = state
 		if attachment != nil {
@@ -105,7 +99,7 @@ func deref(attachments []*storagev1.VolumeAttachment) []storagev1.VolumeAttachme
 
 // askFor returns the attachment that asks about one disk, or what is known
 // without asking; i spreads the disks over the nodes.
-func (o *lookup) askFor(key DiskKey, volume corev1.PersistentVolume, nodes []corev1.Node, i int) (*storagev1.VolumeAttachment, DiskState) {
+func (o *lookup) askFor(key catalog.Disk, volume corev1.PersistentVolume, nodes []corev1.Node, i int) (*storagev1.VolumeAttachment, DiskState) {
 	for _, existing := range o.volumesOf(key.Driver, key.Handle) {
 		if node := o.attached[existing.Name]; node != "" {
 			return nil, DiskState{DiskPresent, "it is attached to node " + node}
@@ -175,7 +169,7 @@ func (r *Restorer) attach(ctx context.Context, attachments []*storagev1.VolumeAt
 }
 
 // awaitAnswers fills in what the driver says of each disk that was asked for.
-func (r *Restorer) awaitAnswers(ctx context.Context, asked map[string]DiskKey, disks map[DiskKey]DiskState) error {
+func (r *Restorer) awaitAnswers(ctx context.Context, asked map[string]catalog.Disk, disks map[catalog.Disk]DiskState) error {
 	wctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	err := Until(wctx, r.checks(), &storagev1.VolumeAttachment{}, nil, func(event watch.Event) (bool, error) {

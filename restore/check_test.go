@@ -11,6 +11,8 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"hawser.dev/hawser/catalog"
 )
 
 func TestCodeOf(t *testing.T) {
@@ -145,7 +147,7 @@ func TestAskFor(t *testing.T) {
 			if test.volume != nil {
 				test.volume(&volume)
 			}
-			attachment, state := newLookup(observed).askFor(DiskKey{Driver: shopDriver, Handle: diskOf(0)}, volume, nodes, test.index)
+			attachment, state := newLookup(observed).askFor(catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}, volume, nodes, test.index)
 			if state.Presence != test.presence || !strings.Contains(state.Message, test.message) {
 				t.Errorf("state %+v, want %s and a message that says %q", state, test.presence, test.message)
 			}
@@ -177,11 +179,11 @@ func TestAskFor(t *testing.T) {
 }
 
 func TestChecksOfDifferentDisksHaveDifferentNames(t *testing.T) {
-	names := map[string]DiskKey{}
+	names := map[string]catalog.Disk{}
 	nodes := []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}}
 	observed := emptyCluster()
 	observed.Nodes[0].Spec.Drivers = append(observed.Nodes[0].Spec.Drivers, storagev1.CSINodeDriver{Name: "other.example.com"})
-	for _, key := range []DiskKey{{shopDriver, "disk-0"}, {shopDriver, "disk-1"}, {"other.example.com", "disk-0"}} {
+	for _, key := range []catalog.Disk{{Driver: shopDriver, Handle: "disk-0"}, {Driver: shopDriver, Handle: "disk-1"}, {Driver: "other.example.com", Handle: "disk-0"}} {
 		for range 2 {
 			attachment, _ := newLookup(observed).askFor(key, redisVolume(0), nodes, 0)
 			if other, taken := names[attachment.Name]; taken && other != key {

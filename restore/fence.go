@@ -235,13 +235,13 @@ func (r *Restorer) Look(ctx context.Context, namespace string) (*Observed, error
 // CheckDisks asks the driver about the disks of point's volumes, as a plan with
 // FromAuto does, and returns what it says. It writes nothing but
 // VolumeAttachments, which it takes away again.
-func (r *Restorer) CheckDisks(ctx context.Context, point *catalog.RestorePoint, observed *Observed) (map[DiskKey]DiskState, error) {
+func (r *Restorer) CheckDisks(ctx context.Context, point *catalog.RestorePoint, observed *Observed) (map[catalog.Disk]DiskState, error) {
 	t, err := aim(point, Request{From: FromAuto, Mapping: Mapping{KeepTracking: true}})
 	if err != nil {
 		return nil, err
 	}
 	o := *observed
-	o.Disks = map[DiskKey]DiskState{}
+	o.Disks = map[catalog.Disk]DiskState{}
 	return o.Disks, r.checkDisks(ctx, newLookup(&o), t.volumes, t.pairs)
 }
 

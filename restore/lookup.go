@@ -16,7 +16,7 @@ import (
 type lookup struct {
 	*Observed
 	objects  map[objectKey]metav1.Object
-	byDisk   map[DiskKey][]*corev1.PersistentVolume
+	byDisk   map[catalog.Disk][]*corev1.PersistentVolume
 	attached map[string]string   // PersistentVolume to a node that has it
 	having   map[string][]string // driver to the nodes that have it
 	drivers  map[string]*storagev1.CSIDriver
@@ -26,7 +26,7 @@ type objectKey struct{ kind, namespace, name string }
 
 func newLookup(o *Observed) *lookup {
 	l := &lookup{
-		Observed: o, objects: map[objectKey]metav1.Object{}, byDisk: map[DiskKey][]*corev1.PersistentVolume{},
+		Observed: o, objects: map[objectKey]metav1.Object{}, byDisk: map[catalog.Disk][]*corev1.PersistentVolume{},
 		attached: map[string]string{}, having: map[string][]string{}, drivers: map[string]*storagev1.CSIDriver{},
 	}
 	index(l, "Namespace", o.Namespaces)
@@ -44,7 +44,7 @@ func newLookup(o *Observed) *lookup {
 	index(l, "VolumeSnapshot", o.Snapshots)
 	for i := range o.Volumes {
 		if csi := o.Volumes[i].Spec.CSI; csi != nil {
-			key := DiskKey{Driver: csi.Driver, Handle: catalog.VolumeHandle(csi.VolumeHandle)}
+			key := catalog.Disk{Driver: csi.Driver, Handle: catalog.VolumeHandle(csi.VolumeHandle)}
 			l.byDisk[key] = append(l.byDisk[key], &o.Volumes[i])
 		}
 	}
@@ -100,7 +100,7 @@ func (l *lookup) class(name string) *storagev1.StorageClass {
 
 // volumesOf finds the PersistentVolumes over one disk.
 func (l *lookup) volumesOf(driver string, handle catalog.VolumeHandle) []*corev1.PersistentVolume {
-	return l.byDisk[DiskKey{Driver: driver, Handle: handle}]
+	return l.byDisk[catalog.Disk{Driver: driver, Handle: handle}]
 }
 
 // hasDriver says whether the CSI driver is installed: by its CSIDriver object,

@@ -11,13 +11,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
+
+	"hawser.dev/hawser/catalog"
 )
 
 // What is printed can be read again by the API server's own strict decoder,
 // and is the same then.
 func TestManifestsCanBeReadAgain(t *testing.T) {
 	observed := emptyCluster()
-	observed.Disks[DiskKey{shopDriver, diskOf(0)}] = DiskState{DiskGone, "not found"}
+	observed.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "not found"}
 	plan, err := checkedPlan(t, mall(), Request{From: FromAuto}, observed)
 	if err != nil {
 		t.Fatal(err)

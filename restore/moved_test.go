@@ -45,7 +45,9 @@ func TestMoved(t *testing.T) {
 			}},
 		{name: "somebody has made the Service", then: func(o *Observed) { o.Services = []corev1.Service{shopService()} },
 			want: []refusal{{"Service shop/redis-service", "then create", "again"}}},
-		{name: "a disk was found to be gone", then: func(o *Observed) { o.Disks[DiskKey{shopDriver, diskOf(0)}] = DiskState{DiskGone, "not found"} },
+		{name: "a disk was found to be gone", then: func(o *Observed) {
+			o.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "not found"}
+		},
 			want: []refusal{
 				{"PersistentVolume pv-redis-0", "now nothing", "again"},
 				{claim0, "then reattach from disk-0", "again"},

@@ -56,7 +56,7 @@ type Observed struct {
 	ClusterUID string
 
 	// Disks is what CheckDisks found out; a disk that is not in it was not checked.
-	Disks map[DiskKey]DiskState
+	Disks map[catalog.Disk]DiskState
 }
 
 // SecretState is what is known of a Secret that only its name is known of.
@@ -87,7 +87,7 @@ func (r *Restorer) observe(ctx context.Context, t *target) (*Observed, error) {
 func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error) {
 	namespace := t.namespace()
 	core, apps, storage := r.Kubernetes.CoreV1(), r.Kubernetes.AppsV1(), r.Kubernetes.StorageV1()
-	o := &Observed{Disks: map[DiskKey]DiskState{}, Owners: r.Owners, ClusterUID: r.ClusterUID}
+	o := &Observed{Disks: map[catalog.Disk]DiskState{}, Owners: r.Owners, ClusterUID: r.ClusterUID}
 	reads := []func() error{
 		func() error { return Collect(ctx, "namespaces", core.Namespaces().List, &o.Namespaces) },
 		// Claims before volumes: the binder writes a volume before its claim.

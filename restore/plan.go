@@ -249,9 +249,9 @@ func (p *planner) checkSharedDisks() {
 	if p.request.From == FromSnapshots {
 		return
 	}
-	first := map[DiskKey]catalog.ClaimKey{}
+	first := map[catalog.Disk]catalog.ClaimKey{}
 	for _, v := range p.volumes {
-		key := DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}
+		key := v.Disk()
 		if other, shared := first[key]; shared {
 			p.refuseClaim(v.Claim, fmt.Sprintf("the point has it over the same disk %s as claim %s, through two PersistentVolumes: the reclaim of one would delete the disk under the other", v.VolumeHandle, other),
 				"restore one of the two by its name, or both as copies with --from snapshots")

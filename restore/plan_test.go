@@ -201,7 +201,7 @@ func TestPlanVolumesThatExist(t *testing.T) {
 }
 
 func TestPlanClaimsThatExist(t *testing.T) {
-	gone := map[DiskKey]DiskState{{Driver: shopDriver, Handle: diskOf(0)}: {DiskGone, "volume disk-0 not found"}}
+	gone := map[catalog.Disk]DiskState{{Driver: shopDriver, Handle: diskOf(0)}: {DiskGone, "volume disk-0 not found"}}
 	runPlanCases(t, []planCase{
 		{name: "the claim is Pending and names our volume, which is reserved for it by uid: both are kept",
 			given: func(o *Observed) {
@@ -370,11 +370,11 @@ func TestPlanChoosesByTheDisk(t *testing.T) {
 		{name: "one is gone: the snapshot for that one only", request: Request{From: FromAuto},
 			given: func(o *Observed) {
 				o.haveDisks(DiskPresent, "attached")
-				o.Disks[DiskKey{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "not found"}
+				o.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "not found"}
 			}, want: rehydrate},
 		{name: "one of the same handle but of another driver is gone: the disk", request: Request{From: FromAuto},
 			given: func(o *Observed) {
-				o.Disks[DiskKey{Driver: "other.example.com", Handle: diskOf(0)}] = DiskState{DiskGone, "not found"}
+				o.Disks[catalog.Disk{Driver: "other.example.com", Handle: diskOf(0)}] = DiskState{DiskGone, "not found"}
 			}, want: fresh},
 		{name: "it is gone and there is no snapshot", request: Request{From: FromAuto}, point: noSnapshots, given: disks(DiskGone, "volume not found"),
 			refused: each("its disk disk-%d is gone (volume not found) and the point has no snapshot", "an older point")},
@@ -388,7 +388,7 @@ func TestPlanChoosesByTheDisk(t *testing.T) {
 func TestPlanSaysWhereTheDataComesFrom(t *testing.T) {
 	observed := emptyCluster()
 	observed.haveDisks(DiskPresent, "attached to node-1")
-	observed.Disks[DiskKey{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "disk-0 not found"}
+	observed.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "disk-0 not found"}
 	observed.haveVolume(2, corev1.VolumeBound)
 	observed.haveClaim(2, corev1.ClaimBound)
 	plan, err := checkedPlan(t, shop(), Request{From: FromAuto}, observed)

@@ -48,7 +48,7 @@ func TestPlanRefusesWhatLooksRightAndIsDangerous(t *testing.T) {
 func TestPlanReservesItsOwnVolumesBeforeItRehydrates(t *testing.T) {
 	point, observed := shop(), emptyCluster()
 	observed.haveVolume(1, corev1.VolumeAvailable, unreserved)
-	observed.Disks[DiskKey{shopDriver, diskOf(0)}] = DiskState{DiskGone, "volume disk-0 not found"}
+	observed.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}] = DiskState{DiskGone, "volume disk-0 not found"}
 	plan, err := checkedPlan(t, point, Request{From: FromAuto}, observed)
 	if err != nil {
 		t.Fatal(err)

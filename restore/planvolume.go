@@ -112,7 +112,7 @@ func (p *planner) chooseWay(v catalog.Volume) (Way, string) {
 	case FromSnapshots:
 		return FromSnapshot, "asked for (--from snapshots)"
 	}
-	state, checked := p.observed.Disks[DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}]
+	state, checked := p.observed.Disks[v.Disk()]
 	switch {
 	case checked && state.Presence == DiskGone && v.Snapshot != nil:
 		return FromSnapshot, "the disk is gone: " + state.Message

@@ -59,7 +59,7 @@ func TestReattached(t *testing.T) {
 	observed := emptyCluster()
 	observed.haveVolume(0, corev1.VolumeBound)
 	observed.haveClaim(0, corev1.ClaimBound)
-	observed.Disks[DiskKey{shopDriver, diskOf(2)}] = DiskState{DiskGone, "not found"}
+	observed.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(2)}] = DiskState{DiskGone, "not found"}
 	plan, err := checkedPlan(t, shop(), Request{From: FromAuto}, observed)
 	if err != nil {
 		t.Fatal(err)

@@ -212,7 +212,7 @@ func emptyCluster() *Observed {
 		}},
 		SnapshotAPI:     true,
 		SnapshotClasses: []snapshotv1.VolumeSnapshotClass{{ObjectMeta: metav1.ObjectMeta{Name: shopSnapshotClass}, Driver: shopDriver}},
-		Disks:           map[DiskKey]DiskState{},
+		Disks:           map[catalog.Disk]DiskState{},
 	}
 }
 
@@ -286,7 +286,7 @@ func overDisk(handle string) func(*corev1.PersistentVolume) {
 // haveDisks says what the driver answered about the disks of all ordinals.
 func (o *Observed) haveDisks(presence Presence, message string) {
 	for n := range 3 {
-		o.Disks[DiskKey{Driver: shopDriver, Handle: diskOf(n)}] = DiskState{Presence: presence, Message: message}
+		o.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(n)}] = DiskState{Presence: presence, Message: message}
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"hawser.dev/hawser/catalog"
 )
 
 // What there is of the volume over the disk of ordinal 0.
@@ -245,7 +247,7 @@ func TestSituations(t *testing.T) {
 			s.claim(observed)
 			s.workload(observed)
 			if s.disk != diskUnasked {
-				observed.Disks[DiskKey{shopDriver, diskOf(0)}] = s.disk
+				observed.Disks[catalog.Disk{Driver: shopDriver, Handle: diskOf(0)}] = s.disk
 			}
 			request := Request{From: s.from, Ordinals: []int{0}}
 			if s.from == "" {

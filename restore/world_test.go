@@ -35,7 +35,7 @@ func (w *world) newUID() types.UID {
 // what the driver says of those that the plan rests on.
 func (w *world) plan(t rapid.TB, point *catalog.RestorePoint, request Request) (*Plan, error) {
 	t.Helper()
-	w.Disks = map[DiskKey]DiskState{}
+	w.Disks = map[catalog.Disk]DiskState{}
 	plan, err := checkedPlan(t, point, request, w.Observed)
 	if err != nil || request.From != FromAuto {
 		return plan, err
@@ -45,7 +45,7 @@ func (w *world) plan(t rapid.TB, point *catalog.RestorePoint, request Request) (
 		if w.gone[v.VolumeHandle] {
 			state = DiskState{DiskGone, "not found"}
 		}
-		w.Disks[DiskKey{v.Driver, v.VolumeHandle}] = state
+		w.Disks[v.Disk()] = state
 	}
 	return checkedPlan(t, point, request, w.Observed)
 }

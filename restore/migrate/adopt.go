@@ -51,7 +51,7 @@ func (m *Mover) CheckDisks(ctx context.Context, plan *Plan) error {
 		refuse := func(problem, remedy string) {
 			refusals = append(refusals, restore.Refusal{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Problem: problem, Remedy: remedy})
 		}
-		switch state := disks[restore.DiskKey{Driver: v.Disk.Driver, Handle: v.Disk.Handle}]; state.Presence {
+		switch state := disks[v.Disk]; state.Presence {
 		case restore.DiskGone:
 			refuse(fmt.Sprintf("its disk %s is gone: %s", v.Disk.Handle, state.Message), "bring its data back from the snapshots with hawser restore --from snapshots")
 		case restore.DiskInUse:

@@ -84,7 +84,7 @@ func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
 			return nil, err
 		}
 	}
-	if seen.Owners, err = m.Catalog.OwnersOf(ctx, disksOf(point)); err != nil {
+	if seen.Owners, err = m.Catalog.OwnersOf(ctx, catalog.DisksOf(point.Bundle.Volumes)); err != nil {
 		return nil, err
 	}
 	namespace := mapped(options.Mapping.Namespaces, options.Namespace)
@@ -136,14 +136,6 @@ func (m *Mover) lookAtSource(ctx context.Context, seen *Seen, options Options) (
 		return fmt.Errorf("the source: %w", err)
 	}
 	return nil
-}
-
-func disksOf(point *catalog.RestorePoint) []catalog.Disk {
-	var disks []catalog.Disk
-	for _, v := range point.Bundle.Volumes {
-		disks = append(disks, catalog.Disk{Driver: v.Driver, Handle: v.VolumeHandle})
-	}
-	return disks
 }
 
 // stepDone ends a migration, whichever way it went: nothing is left to do.

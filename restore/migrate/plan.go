@@ -213,7 +213,7 @@ func (p *planner) begin() catalog.Migration {
 		m.Workloads = append(m.Workloads, w)
 	}
 	for _, v := range p.seen.Point.Bundle.Volumes {
-		m.Volumes = append(m.Volumes, catalog.MigratedVolume{Claim: v.Claim, Volume: v.PersistentVolume, Disk: catalog.Disk{Driver: v.Driver, Handle: v.VolumeHandle}})
+		m.Volumes = append(m.Volumes, catalog.MigratedVolume{Claim: v.Claim, Volume: v.PersistentVolume, Disk: v.Disk()})
 	}
 	return m
 }

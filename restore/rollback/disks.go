@@ -67,13 +67,7 @@ type Holding struct {
 	ClusterUID string
 	// Covers are the newest snapshots that complete points have of disks, whether
 	// the cluster still has them or not; nil: no catalog was looked at.
-	Covers map[DiskKey][]Cover
-}
-
-// DiskKey names a disk.
-type DiskKey struct {
-	Driver string
-	Handle catalog.VolumeHandle
+	Covers map[catalog.Disk][]Cover
 }
 
 // Disks are the disks that are retained and that no claim uses, of one
@@ -128,7 +122,7 @@ func describe(h *Holding, pv *corev1.PersistentVolume) Idle {
 			d.Why = SetAsideByRollback
 		}
 	}
-	d.Covered = h.cover(DiskKey{Driver: d.Driver, Handle: d.Handle})
+	d.Covered = h.cover(catalog.Disk{Driver: d.Driver, Handle: d.Handle})
 	return d
 }
 
@@ -149,7 +143,7 @@ func (h *Holding) user(pv *corev1.PersistentVolume) *corev1.PersistentVolumeClai
 
 // cover is the newest snapshot of a disk that a complete point holds, and whose
 // content is in the cluster.
-func (h *Holding) cover(disk DiskKey) *Cover {
+func (h *Holding) cover(disk catalog.Disk) *Cover {
 	var newest *Cover
 	for _, c := range h.Covers[disk] {
 		if h.present(disk.Driver, c.Snapshot) && (newest == nil || c.Taken.After(newest.Taken)) {
@@ -182,14 +176,14 @@ func (h *Holding) AddRecord(workload metav1.Object) error {
 // AddCovers notes the snapshots of a point, if it is complete.
 func (h *Holding) AddCovers(commit catalog.Commit, volumes []catalog.Volume) {
 	if h.Covers == nil {
-		h.Covers = map[DiskKey][]Cover{}
+		h.Covers = map[catalog.Disk][]Cover{}
 	}
 	if commit.Outcome != catalog.Complete {
 		return
 	}
 	for _, v := range volumes {
 		if v.Snapshot != nil && v.Problem == "" {
-			key := DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}
+			key := v.Disk()
 			h.Covers[key] = append(h.Covers[key], Cover{Point: commit.Point, Snapshot: v.Snapshot.Handle, Taken: v.Snapshot.Taken})
 		}
 	}

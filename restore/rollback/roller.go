@@ -74,7 +74,7 @@ func (r *Roller) checkReturning(ctx context.Context, plan *Plan) error {
 		refuse := func(problem, remedy string) {
 			refusals = append(refusals, restore.Refusal{Kind: "PersistentVolume", Name: v.PersistentVolume, Problem: problem, Remedy: remedy})
 		}
-		switch state := disks[restore.DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}]; state.Presence {
+		switch state := disks[v.Disk()]; state.Presence {
 		case restore.DiskGone:
 			refuse(fmt.Sprintf("its disk %s is gone: %s", v.VolumeHandle, state.Message), "use hawser rollback to a point that has its data; `hawser points` lists them")
 		case restore.DiskInUse:

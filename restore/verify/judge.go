@@ -50,14 +50,14 @@ type Seen struct {
 	Contents    []snapshotv1.VolumeSnapshotContent
 	Volumes     []corev1.PersistentVolume
 	// Disks is what the driver says, of those disks that it was asked about.
-	Disks map[restore.DiskKey]restore.DiskState
+	Disks map[catalog.Disk]restore.DiskState
 }
 
 // index finds things in what was seen.
 type index struct {
 	Seen
 	contents map[snapshotKey]*snapshotv1.VolumeSnapshotContent
-	volumes  map[restore.DiskKey]*corev1.PersistentVolume
+	volumes  map[catalog.Disk]*corev1.PersistentVolume
 }
 
 type snapshotKey struct {
@@ -66,7 +66,7 @@ type snapshotKey struct {
 }
 
 func newIndex(seen Seen) *index {
-	i := &index{Seen: seen, contents: map[snapshotKey]*snapshotv1.VolumeSnapshotContent{}, volumes: map[restore.DiskKey]*corev1.PersistentVolume{}}
+	i := &index{Seen: seen, contents: map[snapshotKey]*snapshotv1.VolumeSnapshotContent{}, volumes: map[catalog.Disk]*corev1.PersistentVolume{}}
 	for n := range seen.Contents {
 		c := &seen.Contents[n]
 		handle := ptr.Deref(c.Spec.Source.SnapshotHandle, "")
@@ -80,7 +80,7 @@ func newIndex(seen Seen) *index {
 	}
 	for n := range seen.Volumes {
 		if csi := seen.Volumes[n].Spec.CSI; csi != nil {
-			i.volumes[restore.DiskKey{Driver: csi.Driver, Handle: catalog.VolumeHandle(csi.VolumeHandle)}] = &seen.Volumes[n]
+			i.volumes[catalog.Disk{Driver: csi.Driver, Handle: catalog.VolumeHandle(csi.VolumeHandle)}] = &seen.Volumes[n]
 		}
 	}
 	return i
@@ -154,7 +154,7 @@ func (i *index) disk(commit catalog.Commit, v catalog.Volume) Finding {
 	if !i.Looked {
 		return Finding{Unknown, notLooked}
 	}
-	key := restore.DiskKey{Driver: v.Driver, Handle: v.VolumeHandle}
+	key := v.Disk()
 	switch state := i.Disks[key]; state.Presence {
 	case restore.DiskPresent:
 		return Finding{OK, state.Message}

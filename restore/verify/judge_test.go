@@ -45,7 +45,7 @@ func seen(cluster string, volumes []corev1.PersistentVolume, contents ...snapsho
 func TestJudge(t *testing.T) {
 	disk := []corev1.PersistentVolume{volume(nil)}
 	driver := func(s Seen, presence restore.Presence) Seen {
-		s.Disks = map[restore.DiskKey]restore.DiskState{{Driver: "d", Handle: "disk"}: {Presence: presence, Message: "says the driver"}}
+		s.Disks = map[catalog.Disk]restore.DiskState{{Driver: "d", Handle: "disk"}: {Presence: presence, Message: "says the driver"}}
 		return s
 	}
 	failed := func(message string) snapshotv1.VolumeSnapshotContent {

@@ -223,7 +223,7 @@ func (v *Verifier) look(ctx context.Context) (Seen, error) {
 	if err != nil {
 		return Seen{}, err
 	}
-	seen := Seen{Looked: true, SnapshotAPI: true, ClusterUID: uid, Disks: map[restore.DiskKey]restore.DiskState{}}
+	seen := Seen{Looked: true, SnapshotAPI: true, ClusterUID: uid, Disks: map[catalog.Disk]restore.DiskState{}}
 	err = restore.Collect(ctx, "volumesnapshotcontents", v.Snapshots.SnapshotV1().VolumeSnapshotContents().List, &seen.Contents)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 		seen.SnapshotAPI = false
@@ -238,7 +238,7 @@ func (v *Verifier) askDrivers(ctx context.Context, point *catalog.RestorePoint, 
 	rest := *point
 	rest.Bundle.Volumes = nil
 	for _, volume := range point.Bundle.Volumes {
-		if _, asked := seen.Disks[restore.DiskKey{Driver: volume.Driver, Handle: volume.VolumeHandle}]; !asked {
+		if _, asked := seen.Disks[volume.Disk()]; !asked {
 			rest.Bundle.Volumes = append(rest.Bundle.Volumes, volume)
 		}
 	}
