@@ -85,7 +85,7 @@ func (c *Catalog) owners(ctx context.Context, numbers map[string]int64) (Owners,
 	for i, prefix := range prefixes {
 		group.Go(func() (err error) {
 			entries[i], err = c.ownership(gctx, prefix, numbers[prefix])
-			if unreadable(err) {
+			if Unreadable(err) {
 				// disks/DRIVER/DIGEST/
 				parts := strings.Split(prefix, "/")
 				entries[i] = Ownership{Disk: Disk{Driver: parts[1], Handle: VolumeHandle(parts[2])}, Number: numbers[prefix], Err: err}
@@ -120,8 +120,9 @@ func (c *Catalog) ownership(ctx context.Context, prefix string, number int64) (O
 	return o, nil
 }
 
-// unreadable says whether an object was read and cannot be understood.
-func unreadable(err error) bool {
+// Unreadable says whether an error is of an object that was read and cannot be
+// used: it will be the same tomorrow.
+func Unreadable(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrTooLarge)
 }
 
@@ -134,7 +135,7 @@ func (c *Catalog) underway(ctx context.Context, entries []Ownership) (map[Migrat
 			continue
 		}
 		verdict, err := c.migrationVerdict(ctx, entry.Migration)
-		if err != nil && !unreadable(err) {
+		if err != nil && !Unreadable(err) {
 			return nil, err
 		}
 		underway[entry.Migration] = verdict == nil

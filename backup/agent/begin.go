@@ -199,7 +199,7 @@ func (l *leadership) recall(ctx context.Context, p *progress, survey []catalog.P
 	}
 	p.base = Base(known, p.base, now)
 	last, lastComplete, err := l.Catalog.LastRuns(ctx, survey, p.plan.Name, lookBack)
-	if damaged(err) {
+	if catalog.Unreadable(err) {
 		l.Log.Error("how the plan fared last cannot be read; it is run all the same", "plan", p.plan.Name, "error", err)
 		last, lastComplete = nil, nil
 	} else if err != nil {
@@ -212,9 +212,4 @@ func (l *leadership) recall(ctx context.Context, p *progress, survey []catalog.P
 		l.tryAgain(p, Run{Plan: p.plan.Name, Occurrence: newest.Scheduled, Attempt: newest.Attempt}, now, true)
 	}
 	return nil
-}
-
-// damaged says whether an error is of an object that will be no better tomorrow.
-func damaged(err error) bool {
-	return errors.Is(err, catalog.ErrCorrupt) || errors.Is(err, catalog.ErrNewerFormat) || errors.Is(err, catalog.ErrTooLarge)
 }

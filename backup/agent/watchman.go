@@ -46,7 +46,7 @@ func (w *ClaimWatch) Look(ctx context.Context, plans []Plan, made []catalog.Comm
 		case err == nil:
 			w.ledger.Add(commit, volumes)
 		case errors.Is(err, catalog.ErrNoPoint): // it was removed meanwhile
-		case damaged(err):
+		case catalog.Unreadable(err):
 			w.warn(err.Error())
 		default:
 			return fmt.Errorf("read what point %s has: %w", commit.Point, err)

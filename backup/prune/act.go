@@ -70,7 +70,7 @@ func ofPoint(err error) bool {
 			return true
 		}
 	}
-	return lasting(err)
+	return catalog.Unreadable(err)
 }
 
 // conclude notes what became of a decision.

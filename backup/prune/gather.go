@@ -153,12 +153,6 @@ func each(ctx context.Context, limit int, points []Point, do func(context.Contex
 	return group.Wait()
 }
 
-// lasting says whether an error will be the same tomorrow: it is the object
-// that is wrong, not the way to it.
-func lasting(err error) bool {
-	return errors.Is(err, catalog.ErrCorrupt) || errors.Is(err, catalog.ErrNewerFormat) || errors.Is(err, catalog.ErrTooLarge)
-}
-
 // readEntries reads the commits that the cache does not know.
 func (r reader) readEntries(ctx context.Context, points []Point) error {
 	var missing []catalog.Presence
@@ -180,7 +174,7 @@ func (r reader) readEntries(ctx context.Context, points []Point) error {
 	for _, e := range entries {
 		p := at[e.Point]
 		switch {
-		case lasting(e.Err):
+		case catalog.Unreadable(e.Err):
 			p.Err = e.Err
 		case e.Err != nil:
 			return e.Err
@@ -203,7 +197,7 @@ func (r reader) readTombstone(ctx context.Context, p *Point) error {
 	}
 	t, err := r.Catalog.Tombstone(ctx, p.Presence)
 	switch {
-	case lasting(err):
+	case catalog.Unreadable(err):
 		p.Err = errors.Join(p.Err, err)
 		return nil
 	case err != nil:
@@ -228,7 +222,7 @@ func (r reader) readContents(ctx context.Context, p *Point, trust time.Duration)
 	}
 	point, err := r.Catalog.Load(ctx, p.ClusterUID, p.Point)
 	switch {
-	case lasting(err):
+	case catalog.Unreadable(err):
 		p.Err = errors.Join(p.Err, err)
 		return nil
 	case err != nil:
@@ -242,7 +236,7 @@ func (r reader) readContents(ctx context.Context, p *Point, trust time.Duration)
 func (r reader) readIntent(ctx context.Context, p *Point) error {
 	intent, err := r.Catalog.Intent(ctx, p.Presence)
 	switch {
-	case lasting(err):
+	case catalog.Unreadable(err):
 		p.JournalErr = err
 		return nil
 	case err != nil:
