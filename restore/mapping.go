@@ -56,7 +56,8 @@ func (m Mapping) class(recorded string) (class string, asked bool) {
 	return recorded, false
 }
 
-func mapped(m map[string]string, name string) string {
+// Mapped is what a map of a Mapping makes of a name: the name, if it says nothing.
+func Mapped(m map[string]string, name string) string {
 	if to, ok := m[name]; ok {
 		return to
 	}

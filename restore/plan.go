@@ -137,12 +137,23 @@ func (r Refusal) String() string {
 // RefusedError says that a restore was refused before anything was written.
 type RefusedError struct{ Refusals []Refusal }
 
-func (e *RefusedError) Error() string {
+func (e *RefusedError) Error() string { return "refused, nothing was changed:\n  " + e.reasons() }
+
+func (e *RefusedError) reasons() string {
 	lines := make([]string, len(e.Refusals))
 	for i, r := range e.Refusals {
 		lines[i] = r.String()
 	}
-	return "refused, nothing was changed:\n  " + strings.Join(lines, "\n  ")
+	return strings.Join(lines, "\n  ")
+}
+
+// Halfway is an error as one has it who has written something already: of a
+// refusal, which says that nothing was changed, only the reasons are left.
+func Halfway(err error) error {
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		return errors.New(refused.reasons())
+	}
+	return err
 }
 
 // NewPlan decides how to bring the wanted part of point back, given what the

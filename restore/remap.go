@@ -120,7 +120,7 @@ func (r *remapper) object(captured unstructured.Unstructured) *unstructured.Unst
 		r.persistentVolume(o)
 	case "PersistentVolumeClaim":
 		o.SetName(r.claim(from, name).Name)
-		mapString(o.Object, func(volume string) string { return mapped(r.volumes, volume) }, "spec", "volumeName")
+		mapString(o.Object, func(volume string) string { return Mapped(r.volumes, volume) }, "spec", "volumeName")
 	case "StatefulSet":
 		o.SetName(r.to("set", r.Sets, name))
 		r.scale(o, name)
@@ -135,7 +135,7 @@ func (r *remapper) object(captured unstructured.Unstructured) *unstructured.Unst
 }
 
 func (r *remapper) persistentVolume(o *unstructured.Unstructured) {
-	o.SetName(mapped(r.volumes, o.GetName()))
+	o.SetName(Mapped(r.volumes, o.GetName()))
 	namespace, _, _ := unstructured.NestedString(o.Object, "spec", "claimRef", "namespace")
 	name, _, _ := unstructured.NestedString(o.Object, "spec", "claimRef", "name")
 	claim := r.claim(namespace, name)
@@ -195,7 +195,7 @@ func (r *remapper) skip(skip catalog.Skip, objects []unstructured.Unstructured) 
 			}, "spec", "volumeClaimTemplates")
 		}
 	}
-	skip.Namespace = mapped(r.Namespaces, skip.Namespace)
+	skip.Namespace = Mapped(r.Namespaces, skip.Namespace)
 	return skip
 }
 

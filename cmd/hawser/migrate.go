@@ -97,7 +97,7 @@ point knows them.`,
 		}
 		switch {
 		case options.status != "":
-			return a.migrationStatus(cmd.Context(), cfg, options, args, format)
+			return a.migrationStatus(cmd.Context(), cfg, options.status, format)
 		case options.rollback != "":
 			return a.migrateBack(cmd.Context(), cfg, options, format)
 		case options.cleanup != "":
@@ -218,22 +218,19 @@ func (a *app) migrate(ctx context.Context, cfg config.Config, options migrateOpt
 		mover.Fresh = func(ctx context.Context, selection backup.Selection) (catalog.PointID, error) {
 			shown.close() // a backup shows its own
 			defer func() { shown = a.newProgress() }()
-			return a.pointBefore(ctx, cfg, selection)
+			return a.freshPoint(ctx, cfg, selection)
 		}
 	}
 	plan, err := mover.Plan(ctx, request)
 	if err != nil {
 		return err
 	}
-	if !options.dryRun {
-		err = mover.CheckDisks(ctx, plan)
-	}
-	if err != nil {
-		return err
-	}
 	if options.dryRun {
 		shown.close()
 		return format.print(a.stdout, migrationPlanView(plan))
+	}
+	if err := mover.CheckDisks(ctx, plan); err != nil {
+		return err
 	}
 	a.printNotes(plan.Notes)
 	result, err := mover.Apply(ctx, plan)
@@ -281,19 +278,19 @@ func (a *app) migrationCleanup(ctx context.Context, cfg config.Config, options m
 }
 
 // migrationStatus tells how far migrations have come.
-func (a *app) migrationStatus(ctx context.Context, cfg config.Config, options migrateOptions, _ []string, format *output) error {
+func (a *app) migrationStatus(ctx context.Context, cfg config.Config, id string, format *output) error {
 	cat, err := a.openCatalog(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if options.status == allMigrations {
+	if id == allMigrations {
 		all, err := migrate.List(ctx, cat)
 		if err != nil {
 			return err
 		}
 		return format.print(a.stdout, migrationsView(all))
 	}
-	status, err := migrate.Show(ctx, cat, catalog.MigrationID(options.status))
+	status, err := migrate.Show(ctx, cat, catalog.MigrationID(id))
 	if err != nil {
 		return err
 	}
@@ -342,18 +339,4 @@ func (a *app) side(ctx context.Context, cfg config.Config, name string, report f
 	restorer := a.restorer(c, restoreOptions{}, nil)
 	restorer.Report = report
 	return &migrate.Side{Restorer: restorer, Cluster: catalog.Cluster{UID: uid, Name: name}}, nil
-}
-
-// pointBefore makes a point of what is to be migrated, as it is.
-func (a *app) pointBefore(ctx context.Context, cfg config.Config, selection backup.Selection) (catalog.PointID, error) {
-	commit, err := a.backup(ctx, cfg, backup.Request{
-		Plan: catalog.ManualPlan, Select: selection, Snapshot: snapshotPolicy(cfg.Snapshot, backupOptions{snapshots: true}),
-	})
-	if err != nil {
-		return "", err
-	}
-	if commit.Outcome != catalog.Complete {
-		return "", errors.New("point " + string(commit.Point) + " is " + string(commit.Outcome) + ": " + strings.Join(commit.Reasons, "; "))
-	}
-	return commit.Point, nil
 }

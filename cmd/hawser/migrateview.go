@@ -34,11 +34,7 @@ func migrationPlanView(plan *migrate.Plan) view {
 				return err
 			}
 		}
-		for _, note := range plan.Notes {
-			fmt.Fprintln(w, "note: "+oneLine(note))
-		}
-		_, err := fmt.Fprintln(w, "\nNothing was changed (--dry-run).")
-		return err
+		return endDryRun(w, plan.Notes)
 	}}
 }
 

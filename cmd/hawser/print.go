@@ -114,9 +114,20 @@ func (a *app) printNotes(notes []string) {
 	if a.quiet {
 		return
 	}
+	writeNotes(a.stderr, notes)
+}
+
+func writeNotes(w io.Writer, notes []string) {
 	for _, note := range notes {
-		fmt.Fprintln(a.stderr, "note: "+oneLine(note))
+		fmt.Fprintln(w, "note: "+oneLine(note))
 	}
+}
+
+// endDryRun ends what shows a plan that is not carried out.
+func endDryRun(w io.Writer, notes []string) error {
+	writeNotes(w, notes)
+	_, err := fmt.Fprintln(w, "\nNothing was changed (--dry-run).")
+	return err
 }
 
 // oneLine makes text safe for a cell, whatever it was read from.

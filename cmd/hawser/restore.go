@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/config"
@@ -83,15 +84,7 @@ GitOps tools would prune what is restored are left out.`,
 	format := addOutputFlag(cmd, outputJSON, outputYAML)
 	addKubeFlags(a, cmd)
 	addFromClusterFlag(a, cmd, &options.fromCluster)
-	flags := cmd.Flags()
-	flags.StringVar(&options.from, "from", options.from, "where the data comes from: auto, disks or snapshots")
-	flags.BoolVarP(&options.allNamespaces, "all-namespaces", "A", false, "restore all namespaces of the point (the default without -n)")
-	flags.IntSliceVar(&options.ordinals, "ordinals", nil, "restore only the claims of these ordinals; a set's other ordinals start with empty disks")
-	flags.BoolVar(&options.checkDisks, "check-disks", true, "with --from auto, ask the driver whether each disk is there")
-	flags.BoolVar(&options.dryRun, "dry-run", false, "plan only: print what would be done (-o yaml: the manifests)")
-	flags.StringSliceVar(&options.ignore, "ignore-checks", nil, "what not to check: nodes, secrets, quota, pod-security, autoscaler")
-	flags.StringVar(&options.planFile, "plan", "", "a `FILE` that --dry-run -o json printed: restore only if it is still what would be done")
-	options.mapping.add(flags)
+	options.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := a.config(cmd)
 		if err != nil {
@@ -104,6 +97,17 @@ GitOps tools would prune what is restored are left out.`,
 		return a.restore(cmd.Context(), cfg, options, args[0], request, format)
 	}
 	return cmd
+}
+
+func (o *restoreOptions) add(flags *pflag.FlagSet) {
+	flags.StringVar(&o.from, "from", o.from, "where the data comes from: auto, disks or snapshots")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "restore all namespaces of the point (the default without -n)")
+	flags.IntSliceVar(&o.ordinals, "ordinals", nil, "restore only the claims of these ordinals; a set's other ordinals start with empty disks")
+	flags.BoolVar(&o.checkDisks, "check-disks", true, "with --from auto, ask the driver whether each disk is there")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "plan only: print what would be done (-o yaml: the manifests)")
+	flags.StringSliceVar(&o.ignore, "ignore-checks", nil, "what not to check: nodes, secrets, quota, pod-security, autoscaler")
+	flags.StringVar(&o.planFile, "plan", "", "a `FILE` that --dry-run -o json printed: restore only if it is still what would be done")
+	o.mapping.add(flags)
 }
 
 // restoreRequest turns flags and arguments into what to restore. -n restricts
@@ -277,11 +281,7 @@ func planTable(w io.Writer, plan *restore.Plan) error {
 	if err := steps.write(w); err != nil {
 		return err
 	}
-	for _, note := range plan.Notes {
-		fmt.Fprintln(w, "note: "+note)
-	}
-	_, err := fmt.Fprintln(w, "\nNothing was changed (--dry-run).")
-	return err
+	return endDryRun(w, plan.Notes)
 }
 
 // dataText says where the data of a claim comes from.

@@ -126,7 +126,7 @@ func (a *app) roll(cmd *cobra.Command, options rollbackOptions, act rollback.Act
 		roller.Fresh = func(ctx context.Context, plan *rollback.Plan) (catalog.PointID, error) {
 			shown.close() // a backup shows its own
 			defer func() { shown = a.newProgress() }()
-			return a.freshPoint(ctx, cfg, plan)
+			return a.freshPoint(ctx, cfg, leaving(plan))
 		}
 	}
 	ctx, cancel := context.WithTimeoutCause(cmd.Context(), options.timeout, fmt.Errorf("it took longer than --timeout %s", options.timeout))
@@ -177,21 +177,26 @@ func (a *app) rollRequest(options rollbackOptions, act rollback.Act, arg string)
 	return request, nil
 }
 
-// freshPoint makes a point of the claims of a plan as they are now.
-func (a *app) freshPoint(ctx context.Context, cfg config.Config, plan *rollback.Plan) (catalog.PointID, error) {
-	request := backup.Request{
-		Plan: catalog.ManualPlan, Select: backup.Selection{Namespaces: []string{plan.Namespace}},
-		Snapshot: snapshotPolicy(cfg.Snapshot, backupOptions{snapshots: true}),
-	}
+// leaving selects the claims of a plan, for the point of how they are now.
+func leaving(plan *rollback.Plan) backup.Selection {
+	selection := backup.Selection{Namespaces: []string{plan.Namespace}}
 	for _, w := range plan.Workloads {
-		request.Select.Workloads = append(request.Select.Workloads, w.Workload)
+		selection.Workloads = append(selection.Workloads, w.Workload)
 	}
 	if len(plan.Workloads) == 0 {
 		for _, c := range plan.Claims {
-			request.Select.Claims = append(request.Select.Claims, c.Claim)
+			selection.Claims = append(selection.Claims, c.Claim)
 		}
 	}
-	commit, err := a.backup(ctx, cfg, request)
+	return selection
+}
+
+// freshPoint makes a point of what is selected, as it is now, before it is taken
+// away. One that is not complete is an error.
+func (a *app) freshPoint(ctx context.Context, cfg config.Config, selection backup.Selection) (catalog.PointID, error) {
+	commit, err := a.backup(ctx, cfg, backup.Request{
+		Plan: catalog.ManualPlan, Select: selection, Snapshot: snapshotPolicy(cfg.Snapshot, backupOptions{snapshots: true}),
+	})
 	if err != nil {
 		return "", err
 	}
@@ -231,11 +236,7 @@ func rollPlanView(plan *rollback.Plan) view {
 		if err := claims.write(w); err != nil {
 			return err
 		}
-		for _, note := range plan.Notes {
-			fmt.Fprintln(w, "note: "+oneLine(note))
-		}
-		_, err := fmt.Fprintln(w, "\nNothing was changed (--dry-run).")
-		return err
+		return endDryRun(w, plan.Notes)
 	}}
 }
 

@@ -29,7 +29,7 @@ func (p *Plan) request(running bool) restore.Request {
 	if p.options.Way == catalog.WayCopy {
 		from = restore.FromSnapshots
 	}
-	request := restore.Request{From: from, Mapping: p.options.Mapping, Ignore: p.options.restoreIgnore()}
+	request := restore.Request{From: from, Mapping: p.options.Mapping, Ignore: ignored(p.options, restore.Checks)}
 	request.Mapping.Replicas = nil
 	if !running {
 		request.Mapping.Replicas = map[catalog.Workload]int32{{}: 0}
@@ -66,7 +66,7 @@ func (p *Plan) mark(o *unstructured.Unstructured, record *Record) {
 	delete(annotations, RecordAnnotation)
 	annotations[MadeByAnnotation] = string(p.ID)
 	if record != nil {
-		annotations[RecordAnnotation] = encode(record)
+		annotations[RecordAnnotation] = users.Encode(record)
 	}
 	o.SetAnnotations(annotations)
 }
@@ -128,12 +128,12 @@ func (p *planner) checkReplicas() {
 func (p *planner) name() {
 	m := &p.plan.migration
 	mapping := p.options.Mapping
-	namespace := mapped(mapping.Namespaces, p.options.Namespace)
+	namespace := restore.Mapped(mapping.Namespaces, p.options.Namespace)
 	for i := range m.Workloads {
 		w := &m.Workloads[i]
 		w.TargetNamespace, w.TargetName = namespace, w.Name
 		if w.Kind == "StatefulSet" {
-			w.TargetName = mapped(mapping.Sets, w.Name)
+			w.TargetName = restore.Mapped(mapping.Sets, w.Name)
 		}
 	}
 	for i := range m.Volumes { // the landing has them in the same order
@@ -141,13 +141,6 @@ func (p *planner) name() {
 		m.Volumes[i].TargetClaim, m.Volumes[i].TargetVolume = landed.Claim, landed.VolumeName
 	}
 	p.plan.Workloads, p.plan.Volumes = m.Workloads, m.Volumes
-}
-
-func mapped(names map[string]string, name string) string {
-	if to, ok := names[name]; ok {
-		return to
-	}
-	return name
 }
 
 // checkLanded refuses a workload that is in the target already, unless it is this

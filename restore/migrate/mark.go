@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore/users"
 )
 
 // mark writes on what is left in the source where it went, and takes the record
@@ -31,7 +32,7 @@ func (r *run) mark(ctx context.Context) error {
 	}
 	return each(ctx, r.Volumes, func(ctx context.Context, v catalog.MigratedVolume) error {
 		if r.Source != nil {
-			if err := annotate(ctx, r.Source, v.Claim, v.Volume, MovedAnnotation, encode(moved)); err != nil {
+			if err := annotate(ctx, r.Source, v.Claim, v.Volume, MovedAnnotation, users.Encode(moved)); err != nil {
 				return fmt.Errorf("in the source: %w", err)
 			}
 		}
@@ -45,7 +46,7 @@ func (r *run) mark(ctx context.Context) error {
 // annotate writes an annotation on a claim and its PersistentVolume, or takes it
 // off with nil. What is gone is passed over.
 func annotate(ctx context.Context, side *Side, claim catalog.ClaimKey, volume, annotation string, value any) error {
-	patch := []byte(encode(map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation: value}}}))
+	patch := []byte(users.Encode(map[string]any{"metadata": map[string]any{"annotations": map[string]any{annotation: value}}}))
 	core := side.Kubernetes.CoreV1()
 	if _, err := core.PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("annotate claim %s: %w", claim, err)

@@ -87,7 +87,7 @@ func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
 	if seen.Owners, err = m.Catalog.OwnersOf(ctx, catalog.DisksOf(point.Bundle.Volumes)); err != nil {
 		return nil, err
 	}
-	namespace := mapped(options.Mapping.Namespaces, options.Namespace)
+	namespace := restore.Mapped(options.Mapping.Namespaces, options.Namespace)
 	plan := &Plan{options: options, seen: seen}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.lookAtSource(gctx, seen, options) })

@@ -51,24 +51,15 @@ func (o Options) selection() backup.Selection {
 // does, if asked.
 func (o Options) include() backup.Include { return backup.Include{Secrets: o.Secrets} }
 
-func (o Options) restoreIgnore() []restore.Check {
-	var checks []restore.Check
-	for _, name := range o.Ignore {
-		if slices.Contains(restore.Checks, restore.Check(name)) {
-			checks = append(checks, restore.Check(name))
+// ignored are those of the checks that the options ignore.
+func ignored[C ~string](o Options, checks []C) []C {
+	var some []C
+	for _, c := range checks {
+		if slices.Contains(o.Ignore, string(c)) {
+			some = append(some, c)
 		}
 	}
-	return checks
-}
-
-func (o Options) usersIgnore() []users.Check {
-	var checks []users.Check
-	for _, name := range o.Ignore {
-		if slices.Contains(users.Checks, users.Check(name)) {
-			checks = append(checks, users.Check(name))
-		}
-	}
-	return checks
+	return some
 }
 
 // settings are the options that the journal keeps, so that every run of a
@@ -91,7 +82,7 @@ func (o Options) settings() json.RawMessage {
 		s.Replicas = append(s.Replicas, replicas{w, count})
 	}
 	slices.SortFunc(s.Replicas, func(a, b replicas) int { return compareWorkloads(a.Workload, b.Workload) })
-	return json.RawMessage(encode(s))
+	return json.RawMessage(users.Encode(s))
 }
 
 // resumed are the options of a migration that was begun: what it takes, and how.

@@ -15,19 +15,14 @@ type patchOf func(users.User) (string, error)
 // claims, and remembers what was, in one write.
 func stopPatch(id catalog.MigrationID, run int) patchOf {
 	return func(u users.User) (string, error) {
-		record, err := ownRecord(u, id)
-		if err != nil {
+		record, err := ownOrNewRecord(u, id)
+		if err != nil || u.Replicas == 0 && record.Run == run {
 			return "", err
-		}
-		if record == nil {
-			record = &Record{ID: id, Replicas: u.Replicas, Policy: u.Policy}
-		} else if u.Replicas == 0 && record.Run == run {
-			return "", nil
 		}
 		record.Run = run
 		spec := map[string]any{"replicas": 0}
 		keepClaims(spec, u)
-		return written(u, map[string]any{RecordAnnotation: encode(record)}, spec), nil
+		return written(u, map[string]any{RecordAnnotation: users.Encode(record)}, spec), nil
 	}
 }
 
@@ -46,7 +41,7 @@ func startPatch(id catalog.MigrationID, run int) patchOf {
 			return "", nil
 		}
 		record.Run = run
-		return written(u, map[string]any{RecordAnnotation: encode(record)}, map[string]any{"replicas": record.Replicas}), nil
+		return written(u, map[string]any{RecordAnnotation: users.Encode(record)}, map[string]any{"replicas": record.Replicas}), nil
 	}
 }
 
@@ -63,7 +58,7 @@ func reservePatch(id catalog.MigrationID, run int, replicas int32) patchOf {
 		}
 		spec := map[string]any{}
 		keepClaims(spec, u)
-		return written(u, map[string]any{RecordAnnotation: encode(Record{ID: id, Run: run, Replicas: replicas, Policy: u.Policy})}, spec), nil
+		return written(u, map[string]any{RecordAnnotation: users.Encode(Record{ID: id, Run: run, Replicas: replicas, Policy: u.Policy})}, spec), nil
 	}
 }
 
@@ -87,7 +82,7 @@ func movedPatch(moved Moved) patchOf {
 		if err != nil || record == nil {
 			return "", err
 		}
-		return written(u, map[string]any{RecordAnnotation: nil, MovedAnnotation: encode(moved)}, nil), nil
+		return written(u, map[string]any{RecordAnnotation: nil, MovedAnnotation: users.Encode(moved)}, nil), nil
 	}
 }
 
@@ -95,15 +90,12 @@ func movedPatch(moved Moved) patchOf {
 // the source, so that no write of an earlier run can land any more.
 func holdPatch(id catalog.MigrationID, run int) patchOf {
 	return func(u users.User) (string, error) {
-		record, err := ownRecord(u, id)
+		record, err := ownOrNewRecord(u, id)
 		if err != nil {
 			return "", err
 		}
-		if record == nil {
-			record = &Record{ID: id, Replicas: u.Replicas, Policy: u.Policy}
-		}
 		record.Run = run
-		return written(u, map[string]any{RecordAnnotation: encode(record)}, nil), nil
+		return written(u, map[string]any{RecordAnnotation: users.Encode(record)}, nil), nil
 	}
 }
 
@@ -118,7 +110,7 @@ func haltPatch(id catalog.MigrationID, run int) patchOf {
 		record.Run = run
 		spec := map[string]any{"replicas": 0}
 		keepClaims(spec, u)
-		return written(u, map[string]any{RecordAnnotation: encode(record)}, spec), nil
+		return written(u, map[string]any{RecordAnnotation: users.Encode(record)}, spec), nil
 	}
 }
 
@@ -160,6 +152,16 @@ func ownRecord(u users.User, id catalog.MigrationID) (*Record, error) {
 	return record, nil
 }
 
+// ownOrNewRecord is the record of a migration on a workload, or, of one that has
+// none, how it is.
+func ownOrNewRecord(u users.User, id catalog.MigrationID) (*Record, error) {
+	record, err := ownRecord(u, id)
+	if err == nil && record == nil {
+		record = &Record{ID: id, Replicas: u.Replicas, Policy: u.Policy}
+	}
+	return record, err
+}
+
 func keepClaims(spec map[string]any, u users.User) {
 	if !users.KeepsClaims(u.Policy) {
 		spec["persistentVolumeClaimRetentionPolicy"] = users.RetainClaims
@@ -184,5 +186,5 @@ func written(u users.User, annotations, spec map[string]any) string {
 	if len(spec) > 0 {
 		patch["spec"] = spec
 	}
-	return encode(patch)
+	return users.Encode(patch)
 }

@@ -99,7 +99,7 @@ func TestAnArrivingSetIsInTheEndAsItWasInTheSource(t *testing.T) {
 			set := &appsv1.StatefulSet{}
 			for _, step := range landing.Workloads {
 				if step.Kind == "StatefulSet" {
-					set = patched(t, set, encode(step.Object.Object))
+					set = patched(t, set, users.Encode(step.Object.Object))
 				}
 			}
 			if *set.Spec.Replicas != 0 || !users.KeepsClaims(set.Spec.PersistentVolumeClaimRetentionPolicy) {

@@ -315,7 +315,7 @@ func (p *planner) checkOwnership() {
 
 // checkSource refuses what cannot be stopped, or would not stay so.
 func (p *planner) checkSource() {
-	j := users.Judge{Observed: p.seen.InSource, Namespace: p.options.Namespace, Ignore: p.options.usersIgnore()}
+	j := users.Judge{Observed: p.seen.InSource, Namespace: p.options.Namespace, Ignore: ignored(p.options, users.Checks)}
 	taken := claimsOf(p.plan.Volumes)
 	j.Pods(p.stopped, func(claim string) bool { return slices.Contains(taken, p.options.Namespace+"/"+claim) })
 	for _, u := range p.stopped {

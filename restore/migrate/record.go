@@ -1,14 +1,13 @@
 package migrate
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore/users"
 )
 
 // What a migration writes on objects.
@@ -44,29 +43,10 @@ type Moved struct {
 
 // recordOf reads the record that a workload bears; nil: none.
 func recordOf(object metav1.Object) (*Record, error) {
-	return read[Record](object, RecordAnnotation)
+	return users.Annotation[Record](object, RecordAnnotation)
 }
 
 // movedOf reads where an object's workload went; nil: nowhere.
-func movedOf(object metav1.Object) (*Moved, error) { return read[Moved](object, MovedAnnotation) }
-
-func read[T any](object metav1.Object, annotation string) (*T, error) {
-	text := object.GetAnnotations()[annotation]
-	if text == "" {
-		return nil, nil
-	}
-	value := new(T)
-	if err := json.Unmarshal([]byte(text), value); err != nil {
-		return nil, fmt.Errorf("annotation %s of %s: %w", annotation, object.GetName(), err)
-	}
-	return value, nil
-}
-
-// encode is the text of an annotation, or a patch.
-func encode(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", value, err)) // our own types always encode
-	}
-	return string(text)
+func movedOf(object metav1.Object) (*Moved, error) {
+	return users.Annotation[Moved](object, MovedAnnotation)
 }

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
@@ -66,28 +63,15 @@ type HalfwayError struct {
 }
 
 func (e *HalfwayError) Error() string {
-	text := e.Err.Error()
-	if refused := (*restore.RefusedError)(nil); errors.As(e.Err, &refused) { // which says that nothing was changed
-		lines := make([]string, len(refused.Refusals))
-		for i, r := range refused.Refusals {
-			lines[i] = r.String()
-		}
-		text = strings.Join(lines, "\n  ")
-	}
 	if e.Back {
-		return fmt.Sprintf("the rollback of migration %s is half done, and no disk is lost; `hawser migrate --rollback %s` goes on: %s", e.ID, e.ID, text)
+		return fmt.Sprintf("the rollback of migration %s is half done, and no disk is lost; `hawser migrate --rollback %s` goes on: %s", e.ID, e.ID, e.Unwrap())
 	}
-	return fmt.Sprintf("migration %s is half done, and no disk is lost; run the same command again to finish, or `hawser migrate --rollback %s` to return to where it was: %s", e.ID, e.ID, text)
+	return fmt.Sprintf("migration %s is half done, and no disk is lost; run the same command again to finish, or `hawser migrate --rollback %s` to return to where it was: %s", e.ID, e.ID, e.Unwrap())
 }
 
 // Unwrap keeps what ended the migration from being taken for a refusal, which
 // writes nothing.
-func (e *HalfwayError) Unwrap() error {
-	if refused := (*restore.RefusedError)(nil); errors.As(e.Err, &refused) {
-		return nil
-	}
-	return e.Err
-}
+func (e *HalfwayError) Unwrap() error { return restore.Halfway(e.Err) }
 
 // newRun puts this process in charge of a migration, and reads how far it has
 // come.
@@ -136,23 +120,13 @@ func (r *run) inCharge(ctx context.Context) error {
 // change patches a workload exactly as it is while this run is in charge. It says
 // whether it is there.
 func (r *run) change(ctx context.Context, side *Side, namespace string, w catalog.Workload, patch patchOf) (found bool, err error) {
-	for {
-		u, err := users.Read(ctx, side.Kubernetes, namespace, w)
-		if err != nil || u == nil {
-			return false, err
-		}
-		content, err := patch(*u)
+	return users.Change(ctx, side.Kubernetes, namespace, w, func(u users.User) ([]byte, error) {
+		content, err := patch(u)
 		if err != nil || content == "" {
-			return true, err
+			return nil, err
 		}
-		if err := r.inCharge(ctx); err != nil {
-			return true, err
-		}
-		err = users.Patch(ctx, side.Kubernetes, namespace, w, []byte(content))
-		if !apierrors.IsConflict(err) {
-			return true, err
-		}
-	}
+		return []byte(content), r.inCharge(ctx)
+	})
 }
 
 // source and target name a workload where it is, or is to be.

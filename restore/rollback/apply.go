@@ -2,7 +2,6 @@ package rollback
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,29 +41,16 @@ type HalfwayError struct {
 }
 
 func (e *HalfwayError) Error() string {
-	text := e.Err.Error()
-	if refused := (*restore.RefusedError)(nil); errors.As(e.Err, &refused) { // which says that nothing was changed
-		lines := make([]string, len(refused.Refusals))
-		for i, r := range refused.Refusals {
-			lines[i] = r.String()
-		}
-		text = strings.Join(lines, "\n  ")
-	}
 	what := "run the same command again to finish, or hawser undo to return to where it was"
 	if e.Plan.Act != Rollback {
 		what = "run the same command again to finish"
 	}
-	return fmt.Sprintf("the %s is half done, and no disk is lost; %s: %s", e.Plan.Act, what, text)
+	return fmt.Sprintf("the %s is half done, and no disk is lost; %s: %s", e.Plan.Act, what, e.Unwrap())
 }
 
 // Unwrap keeps what ended the act from being taken for a refusal, which writes
 // nothing.
-func (e *HalfwayError) Unwrap() error {
-	if refused := (*restore.RefusedError)(nil); errors.As(e.Err, &refused) {
-		return nil
-	}
-	return e.Err
-}
+func (e *HalfwayError) Unwrap() error { return restore.Halfway(e.Err) }
 
 type applier struct {
 	*Roller

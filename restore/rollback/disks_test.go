@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore/users"
 )
 
 // leftover is a cluster in which the claim of disk-0 is gone and its volume was
@@ -78,7 +79,7 @@ func asideBy(h *Holding, act Act) {
 	pv := &h.Volumes[0]
 	claim := claimOf(0, "uid-claim-0", "pv-0")
 	pv.Labels = map[string]string{act.label(): "id"}
-	pv.Annotations[SetAsideAnnotation] = encode(SetAside{ID: "id", Act: act, Point: pointID, Claim: &claim})
+	pv.Annotations[SetAsideAnnotation] = users.Encode(SetAside{ID: "id", Act: act, Point: pointID, Claim: &claim})
 }
 
 func TestRelease(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore/users"
 )
 
 // owned says that a cluster owns disk-0.
@@ -27,7 +28,7 @@ func rolledBack() *Observed {
 	for n := range 2 {
 		was, pv := o.Claims[n], &o.Volumes[n]
 		aside := SetAside{ID: "id", Act: Rollback, Point: pointID, Time: testNow.Add(-time.Hour), Claim: &was}
-		pv.Labels, pv.Annotations[SetAsideAnnotation] = map[string]string{UndoLabel: aside.ID}, encode(aside)
+		pv.Labels, pv.Annotations[SetAsideAnnotation] = map[string]string{UndoLabel: aside.ID}, users.Encode(aside)
 		pv.Status.Phase = corev1.VolumeReleased
 		o.Claims[n] = claimOf(n, types.UID(fmt.Sprint("uid-made-", n)), fmt.Sprint("pv-made-", n))
 		o.Volumes = append(o.Volumes, volumeOf(fmt.Sprint("pv-made-", n), fmt.Sprint("disk-made-", n), &o.Claims[n]))

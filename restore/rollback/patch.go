@@ -19,7 +19,7 @@ func asidePatch(record *Record, change *Change, claim *corev1.PersistentVolumeCl
 		"metadata": map[string]any{
 			"uid":         change.From.UID,
 			"labels":      map[string]any{record.Act.source(): nil, record.Act.label(): record.ID},
-			"annotations": map[string]any{SetAsideAnnotation: encode(aside)},
+			"annotations": map[string]any{SetAsideAnnotation: users.Encode(aside)},
 		},
 		"spec": map[string]any{"persistentVolumeReclaimPolicy": corev1.PersistentVolumeReclaimRetain},
 	})
@@ -64,7 +64,7 @@ func stopPatch(record *Record, u user) ([]byte, error) {
 	if !users.KeepsClaims(u.Policy) {
 		spec["persistentVolumeClaimRetentionPolicy"] = users.RetainClaims
 	}
-	return json.Marshal(map[string]any{"metadata": annotated(u.Object, encode(own)), "spec": spec})
+	return json.Marshal(map[string]any{"metadata": annotated(u.Object, users.Encode(own)), "spec": spec})
 }
 
 // startPatch scales a workload back; nil if that is done already.
@@ -74,7 +74,7 @@ func startPatch(u user) ([]byte, error) {
 		return nil, err
 	}
 	own.Step = StepStarted
-	return json.Marshal(map[string]any{"metadata": annotated(u.Object, encode(own)), "spec": map[string]any{"replicas": own.Replicas}})
+	return json.Marshal(map[string]any{"metadata": annotated(u.Object, users.Encode(own)), "spec": map[string]any{"replicas": own.Replicas}})
 }
 
 // endPatch puts the retention policy of a StatefulSet back and takes the record

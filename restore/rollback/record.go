@@ -1,8 +1,6 @@
 package rollback
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore/users"
 )
 
 // What a rollback writes on objects.
@@ -121,34 +120,17 @@ type SetAside struct {
 
 // recordOf reads the record that an object bears; nil: none.
 func recordOf(object metav1.Object) (*Record, error) {
-	text := object.GetAnnotations()[RecordAnnotation]
-	if text == "" {
-		return nil, nil
-	}
-	record := &Record{}
-	if err := json.Unmarshal([]byte(text), record); err != nil {
-		return nil, fmt.Errorf("annotation %s of %s: %w", RecordAnnotation, object.GetName(), err)
-	}
-	return record, nil
+	return users.Annotation[Record](object, RecordAnnotation)
 }
 
 // asideOf reads why a PersistentVolume was set aside; nil: it was not, or what
 // it says cannot be used.
 func asideOf(pv *corev1.PersistentVolume) *SetAside {
-	aside := &SetAside{}
-	if json.Unmarshal([]byte(pv.Annotations[SetAsideAnnotation]), aside) != nil || aside.ID == "" || aside.Claim == nil {
+	aside, err := users.Annotation[SetAside](pv, SetAsideAnnotation)
+	if err != nil || aside == nil || aside.ID == "" || aside.Claim == nil {
 		return nil
 	}
 	return aside
-}
-
-// encode is the text of an annotation.
-func encode(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", value, err)) // our own types always encode
-	}
-	return string(text)
 }
 
 // bears says whether the workload takes part.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -24,7 +23,7 @@ func (a *applier) stop(ctx context.Context) error {
 		}
 	}
 	if len(a.record.Workloads) == 0 {
-		return a.recordOnVolumes(ctx, encode(a.record))
+		return a.recordOnVolumes(ctx, users.Encode(a.record))
 	}
 	return nil
 }
@@ -126,20 +125,8 @@ func (a *applier) removeLeftovers(ctx context.Context) {
 // change patches a workload as it is at the moment; one that is gone is passed
 // over.
 func (a *applier) change(ctx context.Context, w catalog.Workload, patch func(user) ([]byte, error)) error {
-	for {
-		u, err := users.Read(ctx, a.Kubernetes, a.Namespace, w)
-		if err != nil || u == nil {
-			return err
-		}
-		content, err := patch(*u)
-		if err != nil || content == nil {
-			return err
-		}
-		err = users.Patch(ctx, a.Kubernetes, a.Namespace, w, content)
-		if !apierrors.IsConflict(err) {
-			return err
-		}
-	}
+	_, err := users.Change(ctx, a.Kubernetes, a.Namespace, w, patch)
+	return err
 }
 
 // recordOnVolumes writes the record where no workload can bear it, or takes it
@@ -150,7 +137,7 @@ func (a *applier) recordOnVolumes(ctx context.Context, record any) error {
 			if disk == nil {
 				continue
 			}
-			patch := encode(map[string]any{"metadata": map[string]any{"uid": disk.UID, "annotations": map[string]any{RecordAnnotation: record}}})
+			patch := users.Encode(map[string]any{"metadata": map[string]any{"uid": disk.UID, "annotations": map[string]any{RecordAnnotation: record}}})
 			if _, err := a.Kubernetes.CoreV1().PersistentVolumes().Patch(ctx, disk.Volume, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 				return fmt.Errorf("record it on PersistentVolume %s: %w", disk.Volume, err)
 			}

@@ -42,8 +42,27 @@ func Read(ctx context.Context, client kubernetes.Interface, namespace string, w 
 	return &o.Users()[0], nil
 }
 
-// Patch writes a merge patch to a StatefulSet or Deployment.
-func Patch(ctx context.Context, client kubernetes.Interface, namespace string, w catalog.Workload, patch []byte) error {
+// Change patches a workload as it is at the moment: patch makes a merge patch, with
+// the resourceVersion, of the workload as it was read, or nil if nothing is to be
+// done, and is asked anew when another writer was faster. found says whether the
+// workload is there.
+func Change(ctx context.Context, client kubernetes.Interface, namespace string, w catalog.Workload, patch func(User) ([]byte, error)) (found bool, err error) {
+	for {
+		u, err := Read(ctx, client, namespace, w)
+		if err != nil || u == nil {
+			return false, err
+		}
+		content, err := patch(*u)
+		if err != nil || content == nil {
+			return true, err
+		}
+		if err = write(ctx, client, namespace, w, content); !apierrors.IsConflict(err) {
+			return true, err
+		}
+	}
+}
+
+func write(ctx context.Context, client kubernetes.Interface, namespace string, w catalog.Workload, patch []byte) error {
 	var err error
 	if w.Kind == "StatefulSet" {
 		_, err = client.AppsV1().StatefulSets(namespace).Patch(ctx, w.Name, types.MergePatchType, patch, metav1.PatchOptions{})

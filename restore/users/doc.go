@@ -3,5 +3,5 @@
 // those who have a reason to.
 //
 // Users and Judge decide from what Look has seen; only AwaitReady waits. Nothing
-// but Patch writes.
+// but Change writes.
 package users
