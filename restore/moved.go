@@ -120,7 +120,8 @@ func (r *Restorer) again(ctx context.Context, plan *Plan) (*Plan, error) {
 }
 
 // observeMoving lists again what others may change at any moment, and a restore
-// must not get wrong: volumes, claims, what runs, and pointers to snapshots.
+// must not get wrong: volumes, claims, what runs, pointers to snapshots, and who
+// owns disks.
 func (r *Restorer) observeMoving(ctx context.Context, t *target, o *Observed) error {
 	namespace := t.namespace()
 	core, apps := r.Kubernetes.CoreV1(), r.Kubernetes.AppsV1()
@@ -140,6 +141,7 @@ func (r *Restorer) observeMoving(ctx context.Context, t *target, o *Observed) er
 		o.Pods = nil
 		reads = append(reads, func() error { return Collect(ctx, "pods", core.Pods(namespace).List, &o.Pods) })
 	}
+	reads = append(reads, func() error { return r.observeOwners(ctx, o) }) // last: as late as can be
 	for _, read := range reads {
 		if err := read(); err != nil {
 			return err

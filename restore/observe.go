@@ -87,7 +87,7 @@ func (r *Restorer) observe(ctx context.Context, t *target) (*Observed, error) {
 func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error) {
 	namespace := t.namespace()
 	core, apps, storage := r.Kubernetes.CoreV1(), r.Kubernetes.AppsV1(), r.Kubernetes.StorageV1()
-	o := &Observed{Disks: map[catalog.Disk]DiskState{}, Owners: r.Owners, ClusterUID: r.ClusterUID}
+	o := &Observed{Disks: map[catalog.Disk]DiskState{}}
 	reads := []func() error{
 		func() error { return Collect(ctx, "namespaces", core.Namespaces().List, &o.Namespaces) },
 		// Claims before volumes: the binder writes a volume before its claim.
@@ -110,12 +110,21 @@ func (r *Restorer) observeCore(ctx context.Context, t *target) (*Observed, error
 	if t.holds("Secret") {
 		reads = append(reads, func() error { return Collect(ctx, "secrets", core.Secrets(namespace).List, &o.Secrets) })
 	}
+	reads = append(reads, func() error { return r.observeOwners(ctx, o) })
 	for _, read := range reads {
 		if err := read(); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
+}
+
+// observeOwners asks who owns disks, if there is somebody to ask.
+func (r *Restorer) observeOwners(ctx context.Context, o *Observed) (err error) {
+	if r.Owners != nil {
+		o.Owners, o.ClusterUID, err = r.Owners(ctx)
+	}
+	return err
 }
 
 // observeSurroundings looks at what may keep Pods from running on the volumes.

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"hawser.dev/hawser/catalog"
 )
@@ -79,5 +81,28 @@ func TestPlanMakesACopyOfADiskOfAnotherCluster(t *testing.T) {
 	}
 	if notes := strings.Join(plan.Notes, "\n"); !strings.Contains(notes, "redis-pvc-redis-0 becomes a copy: its disk disk-0 is owned by cluster prod-us (there)") {
 		t.Errorf("notes %q do not say who has the disk", notes)
+	}
+}
+
+// A migration may take the disks after a plan was made: nothing is written then.
+func TestApplyAsksOnceMoreWhoOwnsTheDisks(t *testing.T) {
+	plan, err := checkedPlan(t, shop(), Request{From: FromDisks}, emptyCluster())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := fake.NewClientset()
+	meanwhile := emptyCluster()
+	meanwhile.heldBy(0, going)
+	r := &Restorer{Kubernetes: client, Now: time.Now, Owners: func(context.Context) (catalog.Owners, string, error) {
+		return meanwhile.Owners, meanwhile.ClusterUID, nil
+	}}
+	var refused *RefusedError
+	if _, err := r.Apply(t.Context(), plan); !errors.As(err, &refused) || !strings.Contains(err.Error(), "is under way") {
+		t.Errorf("got %v, want a refusal that names the migration", err)
+	}
+	for _, action := range client.Actions() {
+		if action.GetVerb() != "list" {
+			t.Errorf("it did %s %s", action.GetVerb(), action.GetResource().Resource)
+		}
 	}
 }

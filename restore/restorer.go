@@ -32,10 +32,9 @@ type Restorer struct {
 	Dynamic    dynamic.Interface
 	Snapshots  snapshotclient.Interface
 	Now        func() time.Time
-	// Owners says who owns disks, and ClusterUID is this cluster's: a plan refuses
-	// disks that are held elsewhere. nil: no catalog was asked.
-	Owners     catalog.Owners
-	ClusterUID string
+	// Owners asks who owns disks, and which cluster this is: Plan, and Apply once
+	// more, refuse disks that are held elsewhere. nil: no catalog is asked.
+	Owners func(context.Context) (owners catalog.Owners, clusterUID string, err error)
 	// SkipCheck leaves out the check whether disks exist, with which FromAuto
 	// chooses between disk and snapshot.
 	SkipCheck bool

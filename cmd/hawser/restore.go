@@ -158,9 +158,7 @@ func (a *app) restore(ctx context.Context, cfg config.Config, options restoreOpt
 		return err
 	}
 	restorer := a.restorer(c, options, nil)
-	if restorer.Owners, restorer.ClusterUID, err = a.owners(ctx, cfg, c); err != nil {
-		return err
-	}
+	restorer.Owners = func(ctx context.Context) (catalog.Owners, string, error) { return a.owners(ctx, cfg, c) }
 	if options.dryRun {
 		plan, err := restorer.Plan(ctx, point, request)
 		if err != nil {

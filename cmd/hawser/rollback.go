@@ -118,9 +118,13 @@ func (a *app) roll(cmd *cobra.Command, options rollbackOptions, act rollback.Act
 	shown := a.newProgress()
 	defer func() { shown.close() }()
 	roller := &rollback.Roller{Restorer: a.restorer(c, restoreOptions{checkDisks: !options.dryRun}, nil)}
-	if roller.Owners, roller.ClusterUID, err = a.owners(cmd.Context(), cfg, c); err != nil {
+	owners, uid, err := a.owners(cmd.Context(), cfg, c)
+	if err != nil {
 		return err
 	}
+	// Half way, with claims missing, it does not wait for the store; a migration does
+	// not begin meanwhile.
+	roller.Owners = func(context.Context) (catalog.Owners, string, error) { return owners, uid, nil }
 	roller.Restorer.Report = func(e restore.Event) { shown.report(eventID(e), e.Stage, e.Message, e.Done) }
 	if !options.noPoint {
 		roller.Fresh = func(ctx context.Context, plan *rollback.Plan) (catalog.PointID, error) {
