@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,7 +49,7 @@ func (c *Cluster) Requests(ctx context.Context) ([]Request, error) {
 	}
 	// The server notes a request just after it has answered it. So ask for
 	// something that can be recognised, and read until that is noted.
-	marker := fmt.Sprintf("%s-audit-%d", ownAgent, time.Now().UnixNano())
+	marker := fmt.Sprintf("%s%d", markers, time.Now().UnixNano())
 	client, err := kubernetes.NewForConfig(c.RESTConfig(marker))
 	if err != nil {
 		return nil, fmt.Errorf("read the audit log: %w", err)
@@ -58,14 +60,9 @@ func (c *Cluster) Requests(ctx context.Context) ([]Request, error) {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		requests, err := ReadAudit(c.AuditLog())
-		if err != nil {
-			return nil, err
-		}
-		for i, request := range requests {
-			if request.UserAgent == marker {
-				return append(requests[:i], requests[i+1:]...), nil
-			}
+		requests, noted, err := c.audit.readUntil(c.AuditLog(), marker)
+		if err != nil || noted {
+			return requests, err
 		}
 		select {
 		case <-again.C:
@@ -75,37 +72,76 @@ func (c *Cluster) Requests(ctx context.Context) ([]Request, error) {
 	}
 }
 
-// ReadAudit reads an audit log: each request once, though the server notes a
-// watch twice, when it begins and when it ends. A last line that is not
-// complete yet is left out.
-func ReadAudit(file string) ([]Request, error) {
+// markers is how the user agents of the requests begin by which Requests finds
+// out how far the log is.
+const markers = ownAgent + "-audit-"
+
+// auditLog is what was read of an audit log so far, of which each line is read
+// once: logs grow long, and are asked for often.
+type auditLog struct {
+	mu       sync.Mutex
+	offset   int64 // of the first line that was not read
+	requests []Request
+	known    map[string]int // index in requests by audit ID
+}
+
+// readUntil reads what is new, and says whether the request of that user agent is
+// noted. If so it returns all requests, without any markers.
+func (a *auditLog) readUntil(file, marker string) (requests []Request, noted bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.read(file); err != nil {
+		return nil, false, err
+	}
+	for _, request := range slices.Backward(a.requests) {
+		if request.UserAgent == marker {
+			all := slices.Clone(a.requests)
+			return slices.DeleteFunc(all, func(r Request) bool { return strings.HasPrefix(r.UserAgent, markers) }), true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// read reads what is new: each request once, though the server notes a watch
+// twice, when it begins and when it ends. A last line that is not complete yet is
+// left for the next time.
+func (a *auditLog) read(file string) error {
 	log, err := os.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
+		return fmt.Errorf("read the audit log: %w", err)
 	}
 	defer log.Close()
-	var requests []Request
-	known := map[string]int{} // index in requests by audit ID
+	if _, err := log.Seek(a.offset, io.SeekStart); err != nil {
+		return fmt.Errorf("read the audit log: %w", err)
+	}
+	if a.known == nil {
+		a.known = map[string]int{}
+	}
 	lines := bufio.NewReaderSize(log, 1<<20)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return requests, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the audit log: %w", err)
+			return fmt.Errorf("read the audit log: %w", err)
 		}
 		var event auditEvent
 		if err := json.Unmarshal(line, &event); err != nil {
-			return nil, fmt.Errorf("read %s: line %q: %w", file, line, err)
+			return fmt.Errorf("read %s: line %q: %w", file, line, err)
 		}
-		if i, ok := known[event.AuditID]; ok {
-			requests[i] = event.request()
-			continue
-		}
-		known[event.AuditID] = len(requests)
-		requests = append(requests, event.request())
+		a.offset += int64(len(line))
+		a.add(event)
 	}
+}
+
+func (a *auditLog) add(event auditEvent) {
+	if i, ok := a.known[event.AuditID]; ok {
+		a.requests[i] = event.request()
+		return
+	}
+	a.known[event.AuditID] = len(a.requests)
+	a.requests = append(a.requests, event.request())
 }
 
 // auditEvent is what we use of k8s.io/apiserver/pkg/apis/audit/v1.Event.

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -8,10 +10,7 @@ import (
 )
 
 func TestReadAudit(t *testing.T) {
-	got, err := ReadAudit("testdata/audit.log")
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := readInPieces(t, "testdata/audit.log")
 	at := func(second int) time.Time { return time.Date(2026, 3, 1, 12, 0, second, 0, time.UTC) }
 	want := []Request{
 		{User: "admin", UserAgent: "hawser/v1", Verb: "watch", Resource: "volumesnapshots", URI: "/apis/snapshot.storage.k8s.io/v1/volumesnapshots?watch=true", At: at(1)},
@@ -31,4 +30,24 @@ func TestReadAudit(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"get /version": 1}, CountRequests(got, "kubectl/")); diff != "" {
 		t.Errorf("counts of kubectl (-want +got):\n%s", diff)
 	}
+}
+
+// readInPieces reads an audit log that grows by a few bytes at a time.
+func readInPieces(t *testing.T, file string) []Request {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	growing := filepath.Join(t.TempDir(), "audit.log")
+	var log auditLog
+	for n := 0; n < len(data); n += 100 {
+		if err := os.WriteFile(growing, data[:min(n+100, len(data))], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := log.read(growing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return log.requests
 }

@@ -25,6 +25,7 @@ type Cluster struct {
 	typed     kubernetes.Interface
 	dynamic   dynamic.Interface
 	mapper    mapper
+	audit     auditLog
 
 	mu         sync.Mutex
 	components []*component // in the order in which they were started
