@@ -187,25 +187,6 @@ func (r *Restorer) ClaimsGone(ctx context.Context, claims []catalog.ClaimKey) er
 	return nil
 }
 
-// VolumesAvailable waits until the PersistentVolumes, which were re-armed, are
-// Available. A claim that is made before loses the race of the binder with
-// itself now and then, and is bound only when it looks again, up to 15 s later.
-func (r *Restorer) VolumesAvailable(ctx context.Context, names []string) error {
-	f := fence{Restorer: r, volumes: sets.New(names...)}
-	api := r.Kubernetes.CoreV1().PersistentVolumes()
-	err := f.await(ctx, ListWatch(api.List, api.Watch, ""), &corev1.PersistentVolume{}, func(object any) string {
-		pv, ok := object.(*corev1.PersistentVolume)
-		if !ok || !f.volumes.Has(pv.Name) || pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound {
-			return ""
-		}
-		return fmt.Sprintf("PersistentVolume %s is %s", pv.Name, pv.Status.Phase)
-	})
-	if err != nil {
-		return fmt.Errorf("wait for re-armed volumes: %w", err)
-	}
-	return nil
-}
-
 // Look lists what plans for any claims of one namespace rest on. It writes
 // nothing.
 func (r *Restorer) Look(ctx context.Context, namespace string) (*Observed, error) {
@@ -243,6 +224,37 @@ func (r *Restorer) CheckDisks(ctx context.Context, point *catalog.RestorePoint, 
 	o := *observed
 	o.Disks = map[catalog.Disk]DiskState{}
 	return o.Disks, r.checkDisks(ctx, newLookup(&o), t.volumes, t.pairs)
+}
+
+// Usable asks the driver, as CheckDisks does, whether the disks of point's volumes
+// are there and not attached where this cluster cannot see it, and refuses those
+// that are not; remedies say what can be done with one that is DiskGone or
+// DiskInUse. What could not be checked is told in notes.
+func (r *Restorer) Usable(ctx context.Context, point *catalog.RestorePoint, observed *Observed, remedies map[Presence]string) (notes []string, err error) {
+	disks, err := r.CheckDisks(ctx, point, observed)
+	if err != nil {
+		return nil, fmt.Errorf("ask the driver about the disks: %w", err)
+	}
+	var refusals []Refusal
+	for _, v := range point.Bundle.Volumes {
+		problem := ""
+		state := disks[v.Disk()]
+		switch state.Presence {
+		case DiskGone:
+			problem = fmt.Sprintf("its disk %s is gone: %s", v.VolumeHandle, state.Message)
+		case DiskInUse:
+			problem = fmt.Sprintf("its disk %s is in use elsewhere: %s", v.VolumeHandle, state.Message)
+		case DiskUnknown:
+			notes = append(notes, fmt.Sprintf("whether disk %s is there could not be checked: %s", v.VolumeHandle, state.Message))
+		}
+		if problem != "" {
+			refusals = append(refusals, Refusal{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Problem: problem, Remedy: remedies[state.Presence]})
+		}
+	}
+	if len(refusals) > 0 {
+		return notes, &RefusedError{Refusals: refusals}
+	}
+	return notes, nil
 }
 
 // Confirm makes plan's pointers to snapshots, and waits until the driver has

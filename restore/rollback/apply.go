@@ -217,10 +217,7 @@ func (a *applier) setAside(ctx context.Context, change *Change, claim *corev1.Pe
 // arrive makes the claims that are missing, on what they are to get.
 func (a *applier) arrive(ctx context.Context) error {
 	for {
-		err := a.rearm(ctx)
-		if err == nil {
-			err = a.arriveOnce(ctx)
-		}
+		err := a.arriveOnce(ctx)
 		if err == nil || !lostRace(err) {
 			return err
 		}
@@ -233,6 +230,9 @@ func (a *applier) arrive(ctx context.Context) error {
 }
 
 func (a *applier) arriveOnce(ctx context.Context) error {
+	if err := a.sameVolumes(ctx); err != nil {
+		return err
+	}
 	result, err := a.restoreClaims(ctx)
 	if err == nil {
 		a.take(result)
@@ -240,10 +240,9 @@ func (a *applier) arriveOnce(ctx context.Context) error {
 	return err
 }
 
-// rearm reserves the disks that come back for their claims, and waits until the
-// binder has taken note.
-func (a *applier) rearm(ctx context.Context) error {
-	var names []string
+// sameVolumes makes sure that the disks which come back have the
+// PersistentVolumes that were planned with.
+func (a *applier) sameVolumes(ctx context.Context) error {
 	for _, change := range a.record.Claims {
 		if change.To == nil || a.swap.states[change.Claim] == Arrived {
 			continue
@@ -255,23 +254,8 @@ func (a *applier) rearm(ctx context.Context) error {
 		if pv.UID != change.To.UID {
 			return fmt.Errorf("PersistentVolume %s is another one now", pv.Name)
 		}
-		names = append(names, pv.Name)
-		if pv.Status.Phase != corev1.VolumeReleased {
-			continue // it is reserved, or the claim has it again
-		}
-		patch, err := restore.Rearm(*pv, a.claimKey(change.Claim), "")
-		if err != nil {
-			return err
-		}
-		if err := a.patchVolume(ctx, pv.Name, patch); err != nil {
-			return fmt.Errorf("re-arm PersistentVolume %s: %w", pv.Name, err)
-		}
-		a.report("PersistentVolume", "", pv.Name, "re-armed", "for claim "+a.claimKey(change.Claim).String(), true)
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	return a.VolumesAvailable(ctx, names)
+	return nil
 }
 
 // lostRace says whether what failed may succeed when it is planned again: an

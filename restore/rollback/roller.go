@@ -2,7 +2,6 @@ package rollback
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"hawser.dev/hawser/catalog"
@@ -65,28 +64,12 @@ func (r *Roller) checkReturning(ctx context.Context, plan *Plan) error {
 		plan.Notes = append(plan.Notes, "the driver was not asked whether it still has the disks")
 		return nil
 	}
-	disks, err := r.CheckDisks(ctx, &asked, plan.observed.Observed)
-	if err != nil {
-		return err
-	}
-	var refusals []restore.Refusal
-	for _, v := range asked.Bundle.Volumes {
-		refuse := func(problem, remedy string) {
-			refusals = append(refusals, restore.Refusal{Kind: "PersistentVolume", Name: v.PersistentVolume, Problem: problem, Remedy: remedy})
-		}
-		switch state := disks[v.Disk()]; state.Presence {
-		case restore.DiskGone:
-			refuse(fmt.Sprintf("its disk %s is gone: %s", v.VolumeHandle, state.Message), "use hawser rollback to a point that has its data; `hawser points` lists them")
-		case restore.DiskInUse:
-			refuse(fmt.Sprintf("its disk %s is in use elsewhere: %s", v.VolumeHandle, state.Message), "stop who has it attached, in whichever cluster that is")
-		case restore.DiskUnknown:
-			plan.Notes = append(plan.Notes, fmt.Sprintf("whether disk %s is there could not be checked: %s", v.VolumeHandle, state.Message))
-		}
-	}
-	if len(refusals) > 0 {
-		return &restore.RefusedError{Refusals: refusals}
-	}
-	return nil
+	notes, err := r.Usable(ctx, &asked, plan.observed.Observed, map[restore.Presence]string{
+		restore.DiskGone:  "use hawser rollback to a point that has its data; `hawser points` lists them",
+		restore.DiskInUse: "stop who has it attached, in whichever cluster that is",
+	})
+	plan.Notes = append(plan.Notes, notes...)
+	return err
 }
 
 func (r *Roller) report(kind, namespace, name, stage, message string, done bool) {
