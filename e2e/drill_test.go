@@ -261,14 +261,38 @@ func TestADrillThatIsKept(t *testing.T) {
 
 func TestCtrlCInADrillLeavesNothing(t *testing.T) {
 	d := newDrilling(t, "disks-delete", passes)
-	for _, after := range []time.Duration{300 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second} {
+	for _, after := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second} { // since it has made its namespace
+		made := d.awaitScratch()
 		running := d.start("drill", "--plan", d.plan, "--config", d.file, "-n", d.prefix)
-		time.AfterFunc(after, func() { _ = running.Signal(os.Interrupt) }) // it may have just ended
+		go func() {
+			<-made
+			time.AfterFunc(after, func() { _ = running.Signal(os.Interrupt) }) // it may have just ended
+		}()
 		if r := running.Wait(); r.Code != 1 && r.Code != 0 {
 			t.Errorf("after %s: exit code %d: %s", after, r.Code, r.Stderr)
 		}
 		d.expectNothing(fmt.Sprintf("interrupted after %s", after))
 	}
+}
+
+// awaitScratch returns a channel that is closed when a drill has made its
+// namespace, or the test ends.
+func (d *drilling) awaitScratch() <-chan struct{} {
+	d.t.Helper()
+	watcher, err := d.client.CoreV1().Namespaces().Watch(d.ctx, metav1.ListOptions{LabelSelector: catalog.DrillLabel})
+	d.must(err)
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		defer watcher.Stop()
+		for event := range watcher.ResultChan() {
+			namespace, ok := event.Object.(*corev1.Namespace)
+			if ok && event.Type == watch.Added && strings.HasPrefix(namespace.Name, d.prefix) {
+				return
+			}
+		}
+	}()
+	return made
 }
 
 // Drills that are killed at any moment: the next removes what they have left, or
