@@ -130,8 +130,15 @@ func soleWorld(t *testing.T) *world {
 	return worldOf(t, shared.lab, shared.region, &shared.faults)
 }
 
-// ownWorld starts a cluster for one test alone.
+// ownWorld starts a cluster for one test alone, whose driver does not see what
+// other clusters have attached.
 func ownWorld(t *testing.T, options cluster.Options) *world {
+	t.Helper()
+	return ownLab(t, lab.Options{Blind: true, Cluster: options})
+}
+
+// ownLab is ownWorld with another driver, over a region of its own.
+func ownLab(t *testing.T, options lab.Options) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a Kubernetes control plane; run without -short")
@@ -146,8 +153,8 @@ func ownWorld(t *testing.T, options cluster.Options) *world {
 		t.Fatal(err)
 	}
 	faults := &disks.Faults{}
-	l := clustertest.StartLab(t, lab.Options{Region: region, Faults: faults, Blind: true, Cluster: options})
-	return worldOf(t, l, region, faults)
+	options.Region, options.Faults = region, faults
+	return worldOf(t, clustertest.StartLab(t, options), region, faults)
 }
 
 func worldOf(t *testing.T, l *lab.Lab, region *disks.Region, faults *disks.Faults) *world {

@@ -29,6 +29,7 @@ type migrateOptions struct {
 	secrets    bool
 	noPoint    bool
 	sourceGone bool
+	targetGone bool
 	lost       string // the cluster that is gone
 	point      string // by which it is known
 	dryRun     bool
@@ -63,7 +64,8 @@ was interrupted is finished by running the same command again, or led back with
 
 --way copy leaves the source as it is and makes new disks from fresh snapshots.
 --way adopt takes the disks of a cluster that is gone over, as its newest restore
-point knows them.`,
+point knows them; it also finishes a move whose source is lost half way. Where the
+target is lost, --rollback leads back with --confirm-target-gone.`,
 		Example: `  # What would happen
   hawser migrate statefulset/redis -n shop --from old --to new --dry-run
 
@@ -126,6 +128,7 @@ func (o *migrateOptions) add(a *app, cmd *cobra.Command) {
 	flags.BoolVar(&o.secrets, "include-secrets", false, "create the Secrets that the Pods use in the target, too; they do not go into the catalog")
 	flags.BoolVar(&o.noPoint, "no-point", false, "make no restore point before anything is stopped")
 	flags.BoolVar(&o.sourceGone, "confirm-source-gone", false, "with --way adopt: nobody in the source can write to the disks any more")
+	flags.BoolVar(&o.targetGone, "confirm-target-gone", false, "with --rollback: the target is gone, and nobody in it can write to the disks any more")
 	addFromClusterFlag(a, cmd, &o.lost)
 	flags.Lookup("from-cluster").Usage = "with --way adopt: the `uid or name` of the cluster that is gone"
 	flags.StringVar(&o.point, "point", catalog.Latest, "with --way adopt: the restore `point` that knows the disks")
@@ -155,6 +158,8 @@ func (o *migrateOptions) check(args []string) error {
 		return nil
 	case acts == 1 && (len(args) > 0 || o.all || o.selector != ""):
 		return usagef("--status, --rollback and --cleanup take the id of a migration, and no workloads")
+	case o.targetGone && (o.rollback == "" || *o.target.Context != "" || *o.target.KubeConfig != ""):
+		return usagef("--confirm-target-gone is for --rollback without --to: where the target can be reached, it is fenced")
 	case acts == 1:
 		return nil
 	case o.way == string(catalog.WayAdopt) && o.selector != "":
@@ -215,6 +220,9 @@ func (a *app) migrate(ctx context.Context, cfg config.Config, options migrateOpt
 		return err
 	}
 	if !request.NoPoint {
+		if cfg.Cluster.Name != "" && mover.Source != nil {
+			cfg.Cluster.Name = mover.Source.Name // the point is of the source
+		}
 		mover.Fresh = func(ctx context.Context, selection backup.Selection) (catalog.PointID, error) {
 			shown.close() // a backup shows its own
 			defer func() { shown = a.newProgress() }()
@@ -305,25 +313,36 @@ func (a *app) mover(ctx context.Context, cfg config.Config, options migrateOptio
 	}
 	other := *a
 	other.kube = options.target
+	from, to := clusterNames(cfg, a.kube, other.kube)
 	var source *migrate.Side
 	var adopted *catalog.RestorePoint
 	if acts := options.rollback + options.cleanup; options.way == string(catalog.WayAdopt) && acts == "" {
 		adopted, err = a.load(ctx, cfg, options.lost, options.point)
-	} else if source, err = a.side(ctx, cfg, cmp.Or(cfg.Cluster.Name, *a.kube.Context), report); err != nil {
+	} else if source, err = a.side(ctx, cfg, from, report); err != nil {
 		err = fmt.Errorf("the source: %w", err)
+		if acts == "" {
+			err = fmt.Errorf("%w\nif that cluster is gone for good, use --way adopt with --from-cluster and --confirm-source-gone in place of --from", err)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	target, err := other.side(ctx, cfg, *options.target.Context, report)
-	if err != nil {
-		return nil, fmt.Errorf("the target: %w", err)
-	}
 	host, _ := os.Hostname() // for people
-	return &migrate.Mover{
-		Source: source, Target: target, Adopted: adopted, Catalog: cat, Now: a.now, Report: report,
+	mover := &migrate.Mover{
+		Source: source, Adopted: adopted, Catalog: cat, Now: a.now, Report: report,
 		Process: fmt.Sprintf("%s:%d", host, os.Getpid()), Writer: writer(),
-	}, nil
+	}
+	if options.targetGone {
+		return mover, nil
+	}
+	if mover.Target, err = other.side(ctx, cfg, to, report); err != nil {
+		err = fmt.Errorf("the target: %w", err)
+		if options.rollback != "" {
+			err = fmt.Errorf("%w\nif that cluster is gone for good, use --confirm-target-gone in place of --to", err)
+		}
+		return nil, err
+	}
+	return mover, nil
 }
 
 // side connects to the cluster that the flags of a name.
@@ -339,4 +358,27 @@ func (a *app) side(ctx context.Context, cfg config.Config, name string, report f
 	restorer := a.restorer(c, restoreOptions{}, nil)
 	restorer.Report = report
 	return &migrate.Side{Restorer: restorer, Cluster: catalog.Cluster{UID: uid, Name: name}}, nil
+}
+
+// clusterNames are what people call the source and the target: by their contexts,
+// and cluster.name is that of the cluster of which nothing else is said.
+func clusterNames(cfg config.Config, source, target *genericclioptions.ConfigFlags) (from, to string) {
+	from, to = contextName(source), contextName(target)
+	said := func(flags *genericclioptions.ConfigFlags) bool { return *flags.Context+*flags.KubeConfig != "" }
+	if said(source) && !said(target) {
+		return from, cmp.Or(cfg.Cluster.Name, to)
+	}
+	return cmp.Or(cfg.Cluster.Name, from), to
+}
+
+// contextName is the context that flags choose; "" in a Pod.
+func contextName(flags *genericclioptions.ConfigFlags) string {
+	if *flags.Context != "" {
+		return *flags.Context
+	}
+	raw, err := flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return "" // who connects with them says so
+	}
+	return raw.CurrentContext
 }

@@ -39,29 +39,14 @@ func usersIn(point *catalog.RestorePoint) (*users.Observed, error) {
 // nothing but VolumeAttachments, which it takes away again. What could not be
 // checked is a note of the plan.
 func (m *Mover) CheckDisks(ctx context.Context, plan *Plan) error {
-	if plan.Way != catalog.WayAdopt || plan.Resumes {
-		return nil
+	began := plan.seen.Unfinished
+	if plan.Way != catalog.WayAdopt || began != nil && stepOf(began, stepStart) != nil {
+		return nil // they were fenced or checked, and may be attached here by now
 	}
-	disks, err := m.Target.CheckDisks(ctx, plan.seen.Point, plan.seen.InTarget)
-	if err != nil {
-		return fmt.Errorf("the target: %w", err)
-	}
-	var refusals []restore.Refusal
-	for _, v := range plan.Volumes {
-		refuse := func(problem, remedy string) {
-			refusals = append(refusals, restore.Refusal{Kind: "PersistentVolumeClaim", Namespace: v.Claim.Namespace, Name: v.Claim.Name, Problem: problem, Remedy: remedy})
-		}
-		switch state := disks[v.Disk]; state.Presence {
-		case restore.DiskGone:
-			refuse(fmt.Sprintf("its disk %s is gone: %s", v.Disk.Handle, state.Message), "bring its data back from the snapshots with hawser restore --from snapshots")
-		case restore.DiskInUse:
-			refuse(fmt.Sprintf("its disk %s is in use elsewhere: %s", v.Disk.Handle, state.Message), "the source is not gone: use --way move")
-		case restore.DiskUnknown:
-			plan.Notes = append(plan.Notes, fmt.Sprintf("whether disk %s is there could not be checked: %s", v.Disk.Handle, state.Message))
-		}
-	}
-	if len(refusals) > 0 {
-		return &restore.RefusedError{Refusals: refusals}
-	}
-	return nil
+	notes, err := m.Target.Usable(ctx, plan.seen.Point, plan.seen.InTarget, map[restore.Presence]string{
+		restore.DiskGone:  "bring its data back from the snapshots with hawser restore --from snapshots",
+		restore.DiskInUse: "the source is not gone: use --way move",
+	})
+	plan.Notes = append(plan.Notes, notes...)
+	return err
 }

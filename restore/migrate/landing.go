@@ -1,9 +1,11 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -113,6 +115,33 @@ func (o Options) replicasOf(w catalog.Workload, had int32) int32 {
 		}
 	}
 	return had
+}
+
+// land plans what is created in the target, and checks it as it will run.
+func (p *planner) land() {
+	p.checkReplicas()
+	point := foreseen(p.seen.Point, p.plan.Way, p.seen.Now)
+	asRunning, err := p.plan.landing(point, p.seen.InTarget, 0, true)
+	if err == nil {
+		p.plan.Landing, err = p.plan.landing(point, p.seen.InTarget, 0, p.plan.Way == catalog.WayCopy)
+	}
+	if refused := (*restore.RefusedError)(nil); errors.As(err, &refused) {
+		p.add("target", refused.Refusals)
+		return
+	}
+	if err != nil {
+		p.refuse("Cluster", "", p.seen.Source.UID, err.Error(), "report this as a bug")
+		return
+	}
+	if !p.plan.Resumes {
+		p.name()
+	}
+	p.checkLanded()
+	for _, note := range asRunning.Notes {
+		if !strings.HasSuffix(note, "starts it") && !strings.HasPrefix(note, "not in the point: ") {
+			p.note("in the target: %s", note)
+		}
+	}
 }
 
 // checkReplicas refuses numbers for what is not migrated.

@@ -23,7 +23,7 @@ func (r *run) mark(ctx context.Context) error {
 		moved.Time = v.At
 	}
 	if r.Source != nil {
-		if err := r.changeSource(ctx, movedPatch(moved)); err != nil {
+		if err := r.changeSource(ctx, false, movedPatch(moved)); err != nil {
 			return err
 		}
 	}

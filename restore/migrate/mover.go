@@ -28,7 +28,7 @@ type Side struct {
 // catalog. Fresh, which a copy needs, Report and Process may be left out.
 type Mover struct {
 	Source  *Side // nil if it is gone: then Adopted is the point to adopt the disks of
-	Target  *Side
+	Target  *Side // nil if it is gone, for Rollback
 	Adopted *catalog.RestorePoint
 	Catalog *catalog.Catalog
 	// Fresh makes a restore point of a selection of the source before anything is

@@ -85,6 +85,12 @@ func (o Options) settings() json.RawMessage {
 	return json.RawMessage(users.Encode(s))
 }
 
+// finishedAlone says whether a migration that was begun one way is finished as an
+// adoption, since its source is gone meanwhile.
+func finishedAlone(begun, asked catalog.MigrationWay) bool {
+	return begun == catalog.WayMove && asked == catalog.WayAdopt
+}
+
 // resumed are the options of a migration that was begun: what it takes, and how.
 func resumed(m catalog.Migration, asked Options) (Options, error) {
 	var s settings
@@ -92,6 +98,9 @@ func resumed(m catalog.Migration, asked Options) (Options, error) {
 		return Options{}, fmt.Errorf("the journal of migration %s: what was asked for cannot be read: %w", m.ID, err)
 	}
 	o := Options{Way: m.Way, Mapping: s.Mapping, Secrets: s.Secrets, Ignore: s.Ignore, NoPoint: asked.NoPoint, SourceGone: asked.SourceGone, Namespace: asked.Namespace}
+	if finishedAlone(m.Way, asked.Way) {
+		o.Way = catalog.WayAdopt
+	}
 	if len(s.Replicas) > 0 {
 		o.Mapping.Replicas = map[catalog.Workload]int32{}
 	}

@@ -74,13 +74,19 @@ func endPatch(id catalog.MigrationID) patchOf {
 	}
 }
 
-// movedPatch turns the record of a workload of the source into the note where it
-// went. It stays at 0, and keeps its claims.
+// movedPatch writes on a workload of the source where it went, in place of the
+// record. It stays at 0, and keeps its claims.
 func movedPatch(moved Moved) patchOf {
 	return func(u users.User) (string, error) {
 		record, err := ownRecord(u, moved.ID)
-		if err != nil || record == nil {
+		if err != nil {
 			return "", err
+		}
+		if there, err := movedOf(u.Object); err != nil || record == nil && there != nil {
+			return "", err
+		}
+		if u.Replicas != 0 {
+			return "", fmt.Errorf("its disks are in cluster %s now, and it has %d replicas; scale it to 0, and run the same command again", clusterText(moved.To), u.Replicas)
 		}
 		return written(u, map[string]any{RecordAnnotation: nil, MovedAnnotation: users.Encode(moved)}, nil), nil
 	}

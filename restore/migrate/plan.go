@@ -1,17 +1,13 @@
 package migrate
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
-	"hawser.dev/hawser/restore/rollback"
 	"hawser.dev/hawser/restore/users"
 )
 
@@ -114,22 +110,6 @@ func (p *planner) add(side string, refusals []restore.Refusal) {
 	}
 }
 
-func (p *planner) checkClusters() {
-	if p.seen.Source.UID == p.seen.Target.UID {
-		p.refuse("Cluster", "", p.seen.Source.UID, "it is the source and the target", "say which clusters with --from and --to; within one cluster hawser restore --map-namespace makes a copy")
-	}
-	if len(p.options.Mapping.Drivers) > 0 && p.options.Way != catalog.WayCopy {
-		p.refuse("CSIDriver", "", "*", "who owns a disk is written down under its driver's name, and it would have two", "install the driver under the same name, or use --way copy")
-	}
-	if p.options.Way == catalog.WayAdopt && !p.options.SourceGone {
-		p.refuse("Cluster", "", p.seen.Source.UID, "nothing can be fenced there: if one Pod there still writes to a disk, its data is lost",
-			"make sure that the cluster's nodes are off, or cut off from the storage, and say so with --confirm-source-gone")
-	}
-	if p.options.Way == catalog.WayCopy && p.options.NoPoint {
-		p.refuse("RestorePoint", "", "*", "a copy is made from fresh snapshots", "leave --no-point out")
-	}
-}
-
 // find finds the migration that is gone on with, or begins a new one.
 func (p *planner) find() {
 	unfinished := p.seen.Unfinished
@@ -140,7 +120,7 @@ func (p *planner) find() {
 	}
 	m := p.plan.migration
 	p.plan.options = p.options
-	p.plan.ID, p.plan.Way, p.plan.Workloads, p.plan.Volumes = m.ID, m.Way, m.Workloads, m.Volumes
+	p.plan.ID, p.plan.Way, p.plan.Workloads, p.plan.Volumes = m.ID, p.options.Way, m.Workloads, m.Volumes
 }
 
 // resume goes on with a migration, if it is the same one.
@@ -154,10 +134,12 @@ func (p *planner) resume(state *catalog.MigrationState) {
 		return
 	case m.Target.UID != p.seen.Target.UID:
 		p.refuse("Migration", "", string(m.ID), "it is under way, to cluster "+clusterText(m.Target), finish)
-	case m.Way != p.options.Way:
+	case m.Way != p.options.Way && !finishedAlone(m.Way, p.options.Way):
 		p.refuse("Migration", "", string(m.ID), "it is under way, the way "+string(m.Way), finish)
 	case !slices.Equal(claimsOf(m.Volumes), claimsIn(p.seen.Point)):
 		p.refuse("Migration", "", string(m.ID), "it is under way, and takes "+strings.Join(claimsOf(m.Volumes), ", "), finish+", naming these")
+	case finishedAlone(m.Way, p.options.Way):
+		p.checkPoint(m)
 	}
 	options, err := resumed(m, p.options)
 	if err != nil {
@@ -165,6 +147,20 @@ func (p *planner) resume(state *catalog.MigrationState) {
 		return
 	}
 	p.options = options
+}
+
+// checkPoint refuses a restore point that knows the claims of a migration on other
+// disks than those that it took.
+func (p *planner) checkPoint(m catalog.Migration) {
+	of := map[catalog.ClaimKey]catalog.Disk{}
+	for _, v := range m.Volumes {
+		of[v.Claim] = v.Disk
+	}
+	for _, v := range p.seen.Point.Bundle.Volumes {
+		if disk := of[v.Claim]; disk != v.Disk() {
+			p.refuse("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, fmt.Sprintf("the point %s has it on disk %s, and migration %s on disk %s", p.seen.Point.Commit.Point, v.VolumeHandle, m.ID, disk.Handle), "name a point that is as old as the migration (--point)")
+		}
+	}
 }
 
 // goesBack says whether a migration is led back, or was.
@@ -247,127 +243,6 @@ func (p *planner) decide() {
 	for _, note := range append(slices.Clone(p.seen.Notes), p.seen.Versions) {
 		if note != "" {
 			p.note("%s", note)
-		}
-	}
-}
-
-// checkScope refuses to tear apart what belongs together.
-func (p *planner) checkScope() {
-	taken := map[string]bool{}
-	for _, v := range p.seen.Point.Bundle.Volumes {
-		taken[v.Claim.Name] = true
-	}
-	for _, u := range p.seen.InSource.Users() {
-		goes := slices.ContainsFunc(p.stopped, func(s users.User) bool { return s.Workload == u.Workload })
-		for name := range taken {
-			if u.Uses(name) && !goes && p.plan.Way == catalog.WayMove {
-				p.refuse(u.Kind, p.options.Namespace, u.Name, "it uses claim "+name+", which is to be migrated", "name it too, or leave the claim out")
-				break
-			}
-		}
-	}
-	for _, skip := range p.seen.Point.Bundle.Skipped {
-		if skip.Kind != "PersistentVolumeClaim" {
-			continue
-		}
-		switch skip.Reason {
-		case catalog.SkipUnbound, catalog.SkipPodOwned, catalog.SkipNotFound:
-			p.note("claim %s/%s does not go along: %s", skip.Namespace, skip.Name, skip.Message)
-		default:
-			if p.plan.Way == catalog.WayAdopt { // the restore decides what can come back of the point
-				p.note("not in the point: claim %s/%s: %s", skip.Namespace, skip.Name, skip.Message)
-				continue
-			}
-			p.refuse("PersistentVolumeClaim", skip.Namespace, skip.Name, "it belongs to what is to be migrated, and cannot go along: "+skip.Message, "put that right, or leave its workload out")
-		}
-	}
-	for _, o := range p.seen.Point.Bundle.Objects {
-		if o.GetKind() == "Pod" && p.plan.Way == catalog.WayMove {
-			p.refuse("Pod", o.GetNamespace(), o.GetName(), "it uses the claims, and cannot be scaled to 0", "delete it, and create it in the target afterwards")
-		}
-	}
-}
-
-// checkOwnership refuses disks that are not the source's, or that another
-// migration has.
-func (p *planner) checkOwnership() {
-	if p.plan.Way == catalog.WayCopy {
-		return
-	}
-	for _, v := range p.plan.Volumes {
-		owner, known := p.seen.Owners.Of(v.Disk)
-		if !known || owner.Err == nil && owner.Migration == p.plan.ID {
-			continue
-		}
-		_, foreign := p.seen.Owners.Foreign(v.Disk, p.seen.Source.UID)
-		switch {
-		case owner.Err != nil:
-			p.refuse("Disk", "", string(v.Disk.Handle), "whose it is cannot be read: "+owner.Err.Error(), "get the object back from the store's versions or copies")
-		case foreign && p.plan.Way == catalog.WayAdopt && owner.Cluster.UID != p.seen.Target.UID:
-			p.refuse("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, fmt.Sprintf("its disk %s was not the lost cluster's any more: it is owned by %s", v.Disk.Handle, owner), "migrate it from there")
-		case foreign && p.plan.Way == catalog.WayMove:
-			p.refuse("PersistentVolumeClaim", v.Claim.Namespace, v.Claim.Name, fmt.Sprintf("its disk %s is not this cluster's: it is owned by %s", v.Disk.Handle, owner), "migrate it from there")
-		case owner.Underway:
-			p.refuse("Migration", "", string(owner.Migration), fmt.Sprintf("it is under way, and has disk %s of claim %s", v.Disk.Handle, v.Claim), fmt.Sprintf("finish it, or lead it back with `hawser migrate --rollback %s`", owner.Migration))
-		}
-	}
-}
-
-// checkSource refuses what cannot be stopped, or would not stay so.
-func (p *planner) checkSource() {
-	j := users.Judge{Observed: p.seen.InSource, Namespace: p.options.Namespace, Ignore: ignored(p.options, users.Checks)}
-	taken := claimsOf(p.plan.Volumes)
-	j.Pods(p.stopped, func(claim string) bool { return slices.Contains(taken, p.options.Namespace+"/"+claim) })
-	for _, u := range p.stopped {
-		j.Stop(u)
-		switch record, err := recordOf(u.Object); {
-		case err != nil:
-			p.refuse(u.Kind, p.options.Namespace, u.Name, err.Error(), "was it edited? put it right")
-		case record != nil && record.ID != p.plan.ID:
-			p.refuse(u.Kind, p.options.Namespace, u.Name, "migration "+string(record.ID)+" has it", fmt.Sprintf("finish that, or lead it back with `hawser migrate --rollback %s`", record.ID))
-		case u.Object.GetAnnotations()[rollback.RecordAnnotation] != "":
-			p.refuse(u.Kind, p.options.Namespace, u.Name, "a rollback or undo of it is under way", "finish that first, by running the same command again")
-		case u.Object.GetDeletionTimestamp() != nil:
-			p.refuse(u.Kind, p.options.Namespace, u.Name, "it is being deleted", "wait until it is gone")
-		}
-	}
-	j.Rights()
-	p.add("source", j.Refusals)
-	for _, note := range slices.Concat(j.Notes, p.seen.InSource.Unknown, p.seen.InSource.Unseen) {
-		p.note("in the source: %s", note)
-	}
-	for _, v := range p.plan.Volumes {
-		if pv := p.seen.InSource.Volume(v.Volume); pv != nil && pv.DeletionTimestamp != nil {
-			p.refuse("PersistentVolume", "", pv.Name, "in the source: it is being deleted", "leave claim "+v.Claim.String()+" out")
-		} else if pv != nil && pv.Status.Phase == corev1.VolumeFailed {
-			p.refuse("PersistentVolume", "", pv.Name, "in the source: it is Failed: "+pv.Status.Message, "look at its disk")
-		}
-	}
-}
-
-// land plans what is created in the target, and checks it as it will run.
-func (p *planner) land() {
-	p.checkReplicas()
-	point := foreseen(p.seen.Point, p.plan.Way, p.seen.Now)
-	asRunning, err := p.plan.landing(point, p.seen.InTarget, 0, true)
-	if err == nil {
-		p.plan.Landing, err = p.plan.landing(point, p.seen.InTarget, 0, p.plan.Way == catalog.WayCopy)
-	}
-	if refused := (*restore.RefusedError)(nil); errors.As(err, &refused) {
-		p.add("target", refused.Refusals)
-		return
-	}
-	if err != nil {
-		p.refuse("Cluster", "", p.seen.Source.UID, err.Error(), "report this as a bug")
-		return
-	}
-	if !p.plan.Resumes {
-		p.name()
-	}
-	p.checkLanded()
-	for _, note := range asRunning.Notes {
-		if !strings.HasSuffix(note, "starts it") && !strings.HasPrefix(note, "not in the point: ") {
-			p.note("in the target: %s", note)
 		}
 	}
 }

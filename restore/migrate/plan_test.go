@@ -95,6 +95,13 @@ func TestNewPlan(t *testing.T) {
 		{name: "what was interrupted is gone on with", given: unfinished(catalog.MigrationState{}), resumes: true},
 		{name: "to another cluster than was begun", given: func(s *Seen) { unfinished(catalog.MigrationState{})(s); s.Target.UID = "uid-third" }, refused: []string{"it is under way, to cluster new (uid-new)"}},
 		{name: "another way than was begun", given: unfinished(catalog.MigrationState{}), options: func(o *Options) { o.Way = catalog.WayCopy }, refused: []string{"it is under way, the way move"}},
+		{name: "a move whose source is gone", given: unfinished(catalog.MigrationState{}), options: func(o *Options) { o.Way, o.SourceGone = catalog.WayAdopt, true }, resumes: true},
+		{name: "the same, by a point that knows other disks", given: func(s *Seen) {
+			unfinished(catalog.MigrationState{})(s)
+			s.Point.Bundle.Volumes[1].VolumeHandle = "disk-9"
+		}, options: func(o *Options) { o.Way, o.SourceGone = catalog.WayAdopt, true }, refused: []string{"has it on disk disk-9, and migration " + string(otherID) + " on disk disk-1"}},
+		{name: "a move whose source is gone, which is led back", given: unfinished(catalog.MigrationState{Runs: []catalog.Run{{Number: 1, Direction: catalog.Back}}}),
+			options: func(o *Options) { o.Way, o.SourceGone = catalog.WayAdopt, true }, refused: []string{"it is being rolled back"}},
 		{name: "what is rolled back is not gone on with", given: unfinished(catalog.MigrationState{Verdict: &catalog.Verdict{Outcome: catalog.RolledBack}}), refused: []string{"it is being rolled back"}},
 		{name: "nor what a rollback was begun of", given: unfinished(catalog.MigrationState{Runs: []catalog.Run{{Number: 1, Direction: catalog.Forward}, {Number: 2, Direction: catalog.Back}}}), refused: []string{"it is being rolled back"}},
 		{name: "what is committed has to be marked only", given: func(s *Seen) {

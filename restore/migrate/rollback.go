@@ -19,8 +19,11 @@ const (
 )
 
 // Rollback leads a migration back: its workloads run in the source again, on their
-// disks, and what it has made in the target is removed. It fails with
-// *restore.RefusedError if the migration is committed. It may be run again.
+// disks, and what it has made in the target is removed. Without a Target, which is
+// gone then, nothing can be fenced there: whoever leaves it out knows that nobody in
+// it can write to the disks any more. It fails with *restore.RefusedError if the
+// migration is committed, or if the driver says that a disk is in use elsewhere. It
+// may be run again, also with a Target that has come back.
 func (m *Mover) Rollback(ctx context.Context, id catalog.MigrationID) (*Result, error) {
 	state, err := m.Catalog.Migration(ctx, id)
 	if err != nil {
@@ -28,6 +31,9 @@ func (m *Mover) Rollback(ctx context.Context, id catalog.MigrationID) (*Result, 
 	}
 	plan, err := m.backPlan(&state)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.checkFree(ctx, plan); err != nil {
 		return nil, err
 	}
 	r, err := m.newRun(ctx, plan, catalog.Back)
@@ -48,10 +54,15 @@ func (m *Mover) Rollback(ctx context.Context, id catalog.MigrationID) (*Result, 
 		return r.result, &HalfwayError{ID: id, Back: true, Err: err}
 	}
 	if plan.Way == catalog.WayCopy {
-		r.result.Notes = append(r.result.Notes, "the source was never touched; what the copy has made in the target, on disks of its own, stays until it is deleted there (annotation "+MadeByAnnotation+": "+string(id)+")")
+		r.note("the source was never touched; what the copy has made in the target, on disks of its own, stays until it is deleted there (annotation %s: %s)", MadeByAnnotation, id)
 		return r.result, r.done(ctx)
 	}
-	for _, step := range []func(context.Context) error{r.back, r.fenceTarget, r.ownBack, r.remove, r.startSource, r.done} {
+	steps := []func(context.Context) error{r.back, r.fenceTarget, r.ownBack, r.remove, r.startSource, r.done}
+	if m.Target == nil {
+		steps = []func(context.Context) error{r.back, r.ownBack, r.startSource, r.done}
+		r.note("what the migration has made in cluster %s is still there; should that cluster come back, run `hawser migrate --rollback %s` once more with --to, before anything else is done there", clusterText(plan.To), id)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return r.result, &HalfwayError{ID: id, Back: true, Err: err}
 		}
@@ -95,10 +106,11 @@ func (m *Mover) backPlan(state *catalog.MigrationState) (*Plan, error) {
 func (m *Mover) isOf(migration catalog.Migration) error {
 	var refusals []restore.Refusal
 	for _, side := range []struct {
-		flag       string
-		have, want catalog.Cluster
-	}{{"--from", m.Source.Cluster, migration.Source}, {"--to", m.Target.Cluster, migration.Target}} {
-		if side.have.UID != side.want.UID {
+		flag string
+		have *Side
+		want catalog.Cluster
+	}{{"--from", m.Source, migration.Source}, {"--to", m.Target, migration.Target}} {
+		if side.have != nil && side.have.UID != side.want.UID {
 			refusals = append(refusals, restore.Refusal{Kind: "Cluster", Name: side.have.UID, Problem: fmt.Sprintf("migration %s is of cluster %s", migration.ID, clusterText(side.want)), Remedy: "correct " + side.flag})
 		}
 	}
@@ -106,6 +118,29 @@ func (m *Mover) isOf(migration catalog.Migration) error {
 		return &restore.RefusedError{Refusals: refusals}
 	}
 	return nil
+}
+
+// checkFree asks the driver in the source, if the target is gone, whether the disks
+// are still attached elsewhere, and refuses if one is. What could not be checked is
+// a note of the plan.
+func (m *Mover) checkFree(ctx context.Context, plan *Plan) error {
+	if m.Target != nil || plan.Way == catalog.WayCopy {
+		return nil
+	}
+	point, err := m.leaving(ctx, plan.options)
+	if err != nil {
+		return err
+	}
+	observed, err := m.Source.Look(ctx, plan.Namespace)
+	if err != nil {
+		return fmt.Errorf("the source: %w", err)
+	}
+	notes, err := m.Source.Usable(ctx, point, observed, map[restore.Presence]string{
+		restore.DiskGone:  "find out who has deleted it",
+		restore.DiskInUse: "the target is not gone: lead the migration back with --to, or see that its nodes are off and the storage has detached the disk",
+	})
+	plan.Notes = append(plan.Notes, notes...)
+	return err
 }
 
 func committedRefusal(state *catalog.MigrationState) error {
@@ -131,6 +166,9 @@ func (r *run) back(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.Target == nil {
+		return nil
+	}
 	return r.changeTarget(ctx, false, func(catalog.MigratedWorkload) patchOf { return haltPatch(r.ID, r.number) })
 }
 
@@ -139,7 +177,8 @@ func (r *run) fenceTarget(ctx context.Context) error {
 	if err := r.step(ctx, stepFenceTarget, ""); err != nil {
 		return err
 	}
-	if err := r.Target.Fence(ctx, r.targetClaims(), r.targetVolumes()); err != nil {
+	err := r.whileInCharge(ctx, func(ctx context.Context) error { return r.Target.Fence(ctx, r.targetClaims(), r.targetVolumes()) })
+	if err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}
 	return nil
@@ -151,9 +190,8 @@ func (r *run) ownBack(ctx context.Context) error {
 	if err := r.step(ctx, stepOwnBack, ""); err != nil {
 		return err
 	}
-	all := r.Volumes
 	var taken []catalog.MigratedVolume
-	for _, v := range all {
+	for _, v := range r.Volumes {
 		if owner, known := r.owners.Of(v.Disk); known && owner.Migration == r.ID {
 			taken = append(taken, v)
 		}
@@ -210,9 +248,7 @@ func (r *run) startSource(ctx context.Context) error {
 			return fmt.Errorf("%s in the source: %w", users.Named(name), err)
 		}
 		if !found {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.result.Notes = append(r.result.Notes, users.Named(name)+" is gone from the source, whose disks are its own again; hawser restore --from disks brings it back")
+			r.note("%s is gone from the source, whose disks are its own again; hawser restore --from disks brings it back", users.Named(name))
 		}
 		return nil
 	})

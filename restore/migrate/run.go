@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore"
 	"hawser.dev/hawser/restore/users"
@@ -106,6 +108,13 @@ func (r *run) step(ctx context.Context, name, note string) error {
 	return nil
 }
 
+// note adds something that the user is told in the end.
+func (r *run) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Notes = append(r.result.Notes, fmt.Sprintf(format, args...))
+}
+
 // inCharge fails with catalog.ErrSuperseded unless this is the newest run. What is
 // written after it to an object as it was read before it cannot undo what a newer
 // run has written to the same object.
@@ -113,6 +122,27 @@ func (r *run) inCharge(ctx context.Context) error {
 	newest, err := r.Catalog.NewestRun(ctx, r.ID)
 	if err == nil && newest.Number != r.number {
 		err = fmt.Errorf("migration %s: %w: run %d (%s)", r.ID, catalog.ErrSuperseded, newest.Number, newest.Process)
+	}
+	return err
+}
+
+// overtakenAfter is how often a run that waits looks whether it is still in charge.
+const overtakenAfter = 5 * time.Second
+
+// whileInCharge waits, and ends the wait with catalog.ErrSuperseded when a newer
+// run takes charge. That the store cannot be asked ends no wait: the next step
+// finds that out.
+func (r *run) whileInCharge(ctx context.Context, await func(context.Context) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := r.inCharge(ctx); errors.Is(err, catalog.ErrSuperseded) {
+			stop(err)
+		}
+	}, overtakenAfter)
+	err := await(ctx)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, catalog.ErrSuperseded) {
+		return cause
 	}
 	return err
 }
@@ -138,12 +168,13 @@ func target(w catalog.MigratedWorkload) (namespace string, workload catalog.Work
 	return w.TargetNamespace, catalog.Workload{Kind: w.Kind, Name: w.TargetName}
 }
 
-// changeSource patches all workloads in the source, which must be there.
-func (r *run) changeSource(ctx context.Context, patch patchOf) error {
+// changeSource patches those of the workloads that are in the source; with all,
+// all must be.
+func (r *run) changeSource(ctx context.Context, all bool, patch patchOf) error {
 	return each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
 		found, err := r.change(ctx, r.Source, namespace, name, patch)
-		if err == nil && !found {
+		if err == nil && !found && all {
 			err = errors.New("it is gone")
 		}
 		if err != nil {
@@ -169,9 +200,10 @@ func (r *run) changeTarget(ctx context.Context, all bool, patch func(catalog.Mig
 	})
 }
 
-// take makes the disk of each of the volumes a cluster's. The first is taken before the others, so that
-// of several migrations at once one gets them all. A disk that it took already
-// stays as it is, unless always says that no earlier run may take it any more.
+// take makes the disk of each of the volumes a cluster's. The first is taken before
+// the others, so that of several migrations at once one gets them all. A disk that
+// it took already stays as it is, unless always says that no earlier run may take
+// it any more.
 func (r *run) take(ctx context.Context, volumes []catalog.MigratedVolume, cluster catalog.Cluster, volume func(catalog.MigratedVolume) string, always bool) error {
 	one := func(ctx context.Context, v catalog.MigratedVolume) error {
 		for {

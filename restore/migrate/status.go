@@ -42,7 +42,8 @@ func (s Status) Point() catalog.PointID {
 	return s.Migration.Point
 }
 
-// List tells of all migrations that the catalog knows, newest last.
+// List tells of all migrations that the catalog knows, newest last. One that cannot
+// be read does not hide the others.
 func List(ctx context.Context, cat *catalog.Catalog) ([]Status, error) {
 	states, err := cat.Migrations(ctx)
 	if err != nil {
@@ -59,6 +60,10 @@ func List(ctx context.Context, cat *catalog.Catalog) ([]Status, error) {
 			return nil
 		}
 		state, err := cat.Migration(ctx, states[i].Migration.ID)
+		if catalog.Unreadable(err) {
+			all[i] = Status{Migration: states[i].Migration, Stage: Unreadable, Error: err.Error()}
+			return nil
+		}
 		all[i] = StatusOf(&state)
 		return err
 	})
