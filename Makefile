@@ -18,7 +18,7 @@ demo: tools ## watch a StatefulSet being backed up, lost and brought back
 	$(GO) run ./e2e/demo
 
 test: tools ## run every test; our own code under the race detector
-	$(GO) run ./e2e/tools/build helm promtool
+	$(GO) run ./e2e/tools/build helm promtool toxiproxy
 	$(GO) test -race -timeout 60m -p 2 ./...
 
 test-short: ## run the tests that need no cluster and no built tools

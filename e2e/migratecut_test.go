@@ -1,16 +1,14 @@
 package e2e_test
 
 import (
-	"io"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2/client"
 
 	"hawser.dev/hawser/e2e/clitest"
 	"hawser.dev/hawser/e2e/objectstore"
@@ -131,22 +129,32 @@ func (t *twin) settle(place int, r clitest.Result, back bool) int {
 	return place
 }
 
-// The store is cut off in the middle: a server of which no connection gets
-// through any more.
+// What lies between the migration and its store fails in the middle of a step.
 func TestTheStoreIsCutOffDuringAMigration(t *testing.T) {
 	w := newTwin(t)
 	proxy := w.moveCatalogToServer()
 	w.deploy(2, "disks-delete")
 	w.point()
 	place := here
-	for i, step := range []string{"guard", "fence", "own", "create", "start"} {
+	for i, test := range []struct {
+		step, what string
+		fault      fault
+	}{
+		{"guard", "connections are refused", fault{}},
+		{"stop", "what is sent vanishes", fault{"timeout", "upstream", toxiproxy.Attributes{"timeout": 0}}},
+		{"fence", "what is answered vanishes", fault{"timeout", "downstream", toxiproxy.Attributes{"timeout": 0}}},
+		{"own", "requests break off", fault{"limit_data", "upstream", toxiproxy.Attributes{"bytes": 700}}},
+		{"create", "answers break off", fault{"limit_data", "downstream", toxiproxy.Attributes{"bytes": 300}}},
+		{"start", "connections are reset", fault{"reset_peer", "downstream", toxiproxy.Attributes{"timeout": 0}}},
+		{"verify", "answers are slow", fault{"latency", "downstream", toxiproxy.Attributes{"latency": 200, "jitter": 100}}},
+	} {
 		run := w.race(w.move(place, "--no-point")...)
-		if r, come := run.awaitStep(step); !come {
-			t.Fatalf("the migration ended before its step %s: exit code %d\n%s", step, r.Code, r.Stderr)
+		if r, come := run.awaitStep(test.step); !come {
+			t.Fatalf("the migration ended before its step %s: exit code %d\n%s", test.step, r.Code, r.Stderr)
 		}
-		proxy.cut()
+		proxy.fail(test.fault)
 		r := run.outcomeAfter(proxy.mend)
-		t.Logf("without the store after step %s: exit code %d", step, r.Code)
+		t.Logf("%s after step %s: exit code %d", test.what, test.step, r.Code)
 		place = w.settle(place, r, i%2 == 0)
 	}
 }
@@ -181,86 +189,47 @@ func (t *twin) moveCatalogToServer() *proxy {
 	server, err := objectstore.Start(t.ctx, objectstore.VersityGW, dir)
 	t.must(err)
 	t.t.Cleanup(server.Stop)
-	endpoint, err := url.Parse(server.Endpoint)
+	p, err := objectstore.StartProxy(t.ctx, server, dir)
 	t.must(err)
-	p := newProxy(t.t, endpoint.Host)
-	t.store = strings.Replace(server.URL("catalog"), url.QueryEscape(server.Endpoint), url.QueryEscape("http://"+p.address()), 1)
+	t.t.Cleanup(p.Stop)
+	t.store = p.Through(server).URL("catalog")
 	t.objects = filepath.Join(dir, "data", server.Bucket, "catalog")
 	for _, w := range t.in {
 		w.store, w.env = t.store, append(w.env, server.Env()...)
 	}
-	return p
+	return &proxy{t, p}
 }
 
-// proxy passes connections on to a server, until it is cut.
+// proxy is what lies between a twin and its store.
 type proxy struct {
-	to       string
-	listener net.Listener
-
-	mu    sync.Mutex
-	down  bool
-	conns []net.Conn
+	*twin
+	toxic *objectstore.Proxy
 }
 
-func newProxy(t *testing.T, to string) *proxy {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{to: to, listener: listener}
-	t.Cleanup(func() { p.listener.Close(); p.cut() })
-	go p.serve()
-	return p
+// A fault is one of Toxiproxy's toxics; the zero fault refuses all connections,
+// and breaks those that there are.
+type fault struct {
+	kind, stream string
+	attributes   toxiproxy.Attributes
 }
 
-func (p *proxy) address() string { return p.listener.Addr().String() }
-
-func (p *proxy) serve() {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return // closed
-		}
-		server, err := net.Dial("tcp", p.to)
-		if err != nil || !p.admit(client, server) {
-			client.Close()
-			continue
-		}
-		for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
-			go func() {
-				io.Copy(pair[0], pair[1])
-				pair[0].Close()
-				pair[1].Close()
-			}()
-		}
+// fail does harm until mend.
+func (p *proxy) fail(f fault) {
+	p.t.Helper()
+	if f.kind == "" {
+		p.must(p.toxic.Disable())
+		return
 	}
-}
-
-func (p *proxy) admit(conns ...net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down {
-		conns[1].Close()
-		return false
-	}
-	p.conns = append(p.conns, conns...)
-	return true
-}
-
-// cut breaks all connections, and lets none through until mend.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = true
-	for _, conn := range p.conns {
-		conn.Close()
-	}
-	p.conns = nil
+	_, err := p.toxic.AddToxic(f.kind, f.kind, f.stream, 1, f.attributes)
+	p.must(err)
 }
 
 func (p *proxy) mend() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = false
+	p.t.Helper()
+	toxics, err := p.toxic.Toxics()
+	p.must(err)
+	for _, toxic := range toxics {
+		p.must(p.toxic.RemoveToxic(toxic.Name))
+	}
+	p.must(p.toxic.Enable())
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"hawser.dev/hawser/catalog"
@@ -49,9 +48,10 @@ func (t *twin) journals() []journal {
 	return all
 }
 
+// exists says whether there is a file; a folder is none.
 func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // underway is the migration that has no verdict, if there is one.
@@ -65,40 +65,40 @@ func (t *twin) underway() (journal, bool) {
 	return all[i], true
 }
 
-// countSteps counts the steps of all migrations.
-func (t *twin) countSteps() int {
-	files, err := filepath.Glob(filepath.Join(t.folder(), "migrations", "*", "step", "*"))
-	t.must(err)
-	return len(files)
-}
-
 // race is a hawser that runs while the test looks at its journal.
 type race struct {
 	*twin
 	*clitest.Process
-	ended chan clitest.Result
-	began int // steps that were in the journal before
+	ended  chan clitest.Result
+	before map[string]int // how many steps the journals had before, by their ids
 }
 
 func (t *twin) race(args ...string) *race {
 	t.t.Helper()
-	r := &race{twin: t, began: t.countSteps(), ended: make(chan clitest.Result, 1)}
+	r := &race{twin: t, before: map[string]int{}, ended: make(chan clitest.Result, 1)}
+	for _, j := range t.journals() {
+		r.before[j.id] = len(j.steps)
+	}
 	r.Process = t.start(args...)
 	go func() { r.ended <- r.Process.Wait() }()
 	return r
 }
 
-// awaitSteps waits until the run has written n steps. It says false, with the
-// result, if the run has ended before.
-func (r *race) awaitSteps(n int) (clitest.Result, bool) {
-	return r.await(func() bool { return r.countSteps() >= r.began+n })
+// steps are the names of those that were written since the run began.
+func (r *race) steps() []string {
+	r.t.Helper()
+	var all []string
+	for _, j := range r.journals() {
+		all = append(all, j.steps[r.before[j.id]:]...)
+	}
+	return all
 }
 
-// awaitStep waits until the run has written the step of that name.
+// awaitStep waits until the run has written the step of that name; "" is any. It
+// says false, with the result, if the run has ended before.
 func (r *race) awaitStep(name string) (clitest.Result, bool) {
 	return r.await(func() bool {
-		j, ok := r.underway()
-		return ok && slices.ContainsFunc(j.steps, func(s string) bool { return strings.EqualFold(s, name) })
+		return slices.ContainsFunc(r.steps(), func(s string) bool { return name == "" || s == name })
 	})
 }
 
@@ -122,4 +122,18 @@ func (r *race) await(come func() bool) (clitest.Result, bool) {
 func (r *race) kill() clitest.Result {
 	_ = r.Process.Kill() // it may have just ended
 	return <-r.ended
+}
+
+// preventVerdict has a migration come to its end between its last step and the
+// verdict, if it is not killed sooner: a folder is in the way of that until the
+// returned function is called.
+func (r *race) preventVerdict() (allow func()) {
+	r.t.Helper()
+	if result, come := r.awaitStep(""); !come {
+		r.t.Fatalf("the migration ended before its first step: exit code %d\n%s", result.Code, result.Stderr)
+	}
+	j, _ := r.underway()
+	folder := filepath.Join(r.folder(), "migrations", j.id, "verdict")
+	r.must(os.Mkdir(folder, 0o700))
+	return func() { r.must(os.Remove(folder)) }
 }

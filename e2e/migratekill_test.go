@@ -19,15 +19,28 @@ var migrateKills = flag.Int("migrate.kills", 12, "how often migrations are kille
 // migrateLanes are namespaces in which migrations are killed side by side.
 const migrateLanes = 2
 
+// The steps of a move and of a rollback, in order. At decided, a rollback has
+// taken none of its own.
+var (
+	moveSteps = []string{"lock", "guard", "point", "stop", "fence", "own", "create", "start", "verify", "commit", "mark", "done"}
+	backSteps = []string{decided, "back", "fence target", "own back", "remove", "start source", "done"}
+)
+
+const decided = "decided"
+
 // Killed after any of its steps, a migration ends on a re-run or by a rollback,
-// with the set in one place.
+// with the set in one place; also if that is killed after any of its steps.
 func TestMigrationsAreKilledAfterEachStep(t *testing.T) {
 	eachLane(t, func(k *migrationKiller, lane int) {
-		for n := 1 + lane; ; n += migrateLanes {
-			for _, back := range k.waysToEnd() {
-				if !k.killAfter(n, back) {
-					k.t.Logf("a migration has less than %d steps", n)
-					return
+		for n := lane; n < len(moveSteps); n += migrateLanes {
+			for _, end := range k.endings(moveSteps[n]) {
+				k.killAfter(moveSteps[n], end)
+			}
+		}
+		for _, j := range k.journals() {
+			for _, step := range j.steps {
+				if !slices.Contains(moveSteps, step) && !slices.Contains(backSteps, step) {
+					k.t.Errorf("nothing is killed after step %s: name it in this test", step)
 				}
 			}
 		}
@@ -77,44 +90,81 @@ type migrationKiller struct {
 	outcomes map[string]int
 }
 
-// waysToEnd are the ways to end a killed migration: back, or by a re-run.
-func (k *migrationKiller) waysToEnd() []bool {
-	if *crashAll {
-		return []bool{true, false}
-	}
-	return []bool{k.random.IntN(2) == 0}
+// An ending is how a killed migration is brought to an end.
+type ending struct {
+	back  bool   // by a rollback, not a re-run
+	after string // the step after which that is killed first
 }
 
-// killAfter kills a migration as soon as it has written n steps, and brings it to
-// an end. It says false if there are less.
-func (k *migrationKiller) killAfter(n int, back bool) bool {
+func (e ending) String() string {
+	if !e.back {
+		return "re-run"
+	}
+	return "rollback, killed after " + e.after
+}
+
+// endings are the ways to end a migration that is killed after a step: all that
+// there are, or one of them.
+func (k *migrationKiller) endings(step string) []ending {
+	all := []ending{{}}
+	if !slices.Contains([]string{"mark", "done"}, step) { // there is no way back from these
+		for _, after := range backSteps {
+			all = append(all, ending{back: true, after: after})
+		}
+	}
+	if *crashAll {
+		return all
+	}
+	one := k.random.IntN(2 * len(all)) // every other is a re-run
+	return []ending{all[max(0, one-len(all))]}
+}
+
+// killAfter kills a migration as soon as it has written a step, and brings it to
+// an end.
+func (k *migrationKiller) killAfter(step string, end ending) {
 	k.t.Helper()
-	run := k.race(k.args()...)
-	if r, come := run.awaitSteps(n); !come {
-		k.succeeded("a migration that nobody killed", r)
-		k.arrived()
-		return false
+	k.t.Logf("killed after %s; %s", step, end)
+	args := k.move(k.place, "--no-point")
+	if step == "point" {
+		args = k.move(k.place)
 	}
-	if r := run.kill(); r.Code == -1 {
-		k.killed++
+	run := k.race(args...)
+	mayDecide := func() {}
+	if step == "commit" {
+		mayDecide = run.preventVerdict()
 	}
-	k.end(back, func(args ...string) clitest.Result {
-		if back { // the way back is killed after one of its steps, too
+	if r, come := run.awaitStep(step); come {
+		k.kill(run)
+	} else if !slices.Contains(run.steps(), step) {
+		k.t.Fatalf("a migration ended without step %s: exit code %d\n%s", step, r.Code, r.Stderr)
+	}
+	mayDecide()
+	k.end(end.back, func(args ...string) clitest.Result {
+		if end.back {
 			run := k.race(args...)
-			if r, come := run.awaitSteps(1 + n%rollbackSteps); !come {
+			if r, come := run.awaitBack(end.after); !come {
 				return r
 			}
-			if r := run.kill(); r.Code == -1 {
-				k.killed++
-			}
+			k.kill(run)
 		}
 		return k.hawser(args...)
 	})
-	return true
 }
 
-// rollbackSteps is how many steps the longest rollback has.
-const rollbackSteps = 6
+// kill counts what it kills.
+func (k *migrationKiller) kill(run *race) {
+	if r := run.kill(); r.Code == -1 {
+		k.killed++
+	}
+}
+
+// awaitBack waits until a rollback has written a step, or that it is decided.
+func (r *race) awaitBack(step string) (clitest.Result, bool) {
+	if step == decided {
+		return r.await(func() bool { _, underway := r.underway(); return !underway })
+	}
+	return r.awaitStep(step)
+}
 
 // args alternate between those that make a point first and those that do not,
 // which are quicker.
@@ -162,7 +212,7 @@ func (k *migrationKiller) killAtRandom(took time.Duration) {
 	}
 	run := k.race(k.args()...)
 	if k.random.IntN(4) > 0 { // else also while it plans
-		if r, come := run.awaitSteps(1); !come {
+		if r, come := run.awaitStep(""); !come {
 			k.succeeded("migrate", r)
 			k.arrived()
 			return

@@ -76,6 +76,7 @@ func (w *world) deployRedis(replicas int, class string) map[string]string {
 	w.t.Helper()
 	w.must(w.lab.Apply(w.ctx, w.redis(replicas, class)))
 	w.awaitReady(replicas)
+	w.awaitAll(claimsResource, allBound(replicas)) // a Pod may be ready a moment before
 	handles := w.disks()
 	if len(handles) != replicas {
 		w.t.Fatalf("%d claims are bound, want %d", len(handles), replicas)

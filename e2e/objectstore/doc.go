@@ -5,6 +5,9 @@
 // common, versitygw and MinIO, keep Hawser from being tuned to one. Neither is
 // ever part of what Hawser ships.
 //
-// Stop ends exactly the process that Start started. If the process that called
-// Start dies without Stop, the kernel ends the server with it (on Linux).
+// StartProxy puts a Toxiproxy before a server, which breaks connections, slows
+// them or lets data vanish as a test says.
+//
+// Stop ends exactly the process that was started. If the process that started it
+// dies without Stop, the kernel ends it as well (on Linux).
 package objectstore

@@ -1,6 +1,6 @@
 // Package tools builds the programs that the end-to-end tests, the demo and
 // the linter run, from source: Kubernetes and its CSI sidecars, etcd, kwok,
-// CoreDNS, two S3 servers, staticcheck, Helm, promtool.
+// CoreDNS, two S3 servers, Toxiproxy, staticcheck, Helm, promtool.
 //
 // Each folder beside this file with a go.mod is a module of its own, named for
 // what it is for, so that the dependencies of one never fight with those of

@@ -44,6 +44,7 @@ var all = []tool{
 	{name: "minio", module: "minio", pkg: "github.com/minio/minio", rare: true},
 	{name: "helm", module: "helm", pkg: "helm.sh/helm/v4/cmd/helm", rare: true},
 	{name: "promtool", module: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/promtool", rare: true},
+	{name: "toxiproxy", module: "toxiproxy", pkg: "github.com/Shopify/toxiproxy/v2/cmd/server", rare: true},
 }
 
 // Path returns the absolute path of the named tool's binary, which it builds
@@ -84,9 +85,10 @@ func Paths(ctx context.Context, names ...string) (map[string]string, error) {
 }
 
 // Build builds what is missing or out of date of the given tools and groups.
-// A group is a module (kubernetes, dns, s3, lint, minio, helm, prometheus).
-// Without names it is all groups. A tool that few need (kubectl, kubelet,
-// coredns, minio, helm, promtool) is left out unless it is named.
+// A group is a module (kubernetes, dns, s3, lint, minio, helm, prometheus,
+// toxiproxy). Without names it is all groups. A tool that few need (kubectl,
+// kubelet, coredns, minio, helm, promtool, toxiproxy) is left out unless it is
+// named.
 func Build(ctx context.Context, names ...string) error {
 	wanted, err := expand(names)
 	if err != nil {
