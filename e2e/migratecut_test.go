@@ -76,7 +76,7 @@ func (t *twin) refusesMeanwhile(point string) {
 
 // The API server of either side goes away in the middle, and comes back.
 func TestAnAPIServerIsAwayDuringAMigration(t *testing.T) {
-	w := ownTwin(t)
+	w := ownTwin(t, true)
 	w.deploy(2, "disks-delete")
 	w.point()
 	place := here
