@@ -87,19 +87,26 @@ func grants(t *testing.T, documents []chart.Document, account string) []grant {
 // account gives this world the token of a ServiceAccount, as a Pod has it.
 func (w *world) account(name string) *world {
 	w.t.Helper()
-	token, err := w.client.CoreV1().ServiceAccounts(chart.Namespace).CreateToken(w.ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	w.must(err)
-	admin := w.lab.RESTConfig("")
 	file := filepath.Join(w.t.TempDir(), name+".kubeconfig")
-	w.must(clientcmd.WriteToFile(api.Config{
-		Clusters:       map[string]*api.Cluster{"c": {Server: admin.Host, CertificateAuthorityData: admin.CAData}},
-		AuthInfos:      map[string]*api.AuthInfo{"u": {Token: token.Status.Token}},
-		Contexts:       map[string]*api.Context{"x": {Cluster: "c", AuthInfo: "u"}},
-		CurrentContext: "x",
-	}, file))
+	w.must(clientcmd.WriteToFile(*w.accountConfig(name), file))
 	other := *w
 	other.env = append(slices.Clone(w.env), "KUBECONFIG="+file)
 	return &other
+}
+
+// accountConfig is a kubeconfig with the token of a ServiceAccount. All in it is
+// named for the cluster.
+func (w *world) accountConfig(name string) *api.Config {
+	w.t.Helper()
+	token, err := w.client.CoreV1().ServiceAccounts(chart.Namespace).CreateToken(w.ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	w.must(err)
+	admin, cluster := w.lab.RESTConfig(""), w.lab.Name()
+	return &api.Config{
+		Clusters:       map[string]*api.Cluster{cluster: {Server: admin.Host, CertificateAuthorityData: admin.CAData}},
+		AuthInfos:      map[string]*api.AuthInfo{cluster: {Token: token.Status.Token}},
+		Contexts:       map[string]*api.Context{cluster: {Cluster: cluster, AuthInfo: cluster}},
+		CurrentContext: cluster,
+	}
 }
 
 // agentRare are the rights that this test's agents can do without, and where
@@ -161,6 +168,18 @@ func TestTheAgentUsesTheRightsThatItHoldsAndNoOthers(t *testing.T) {
 // or has not used one of the rights held that rare does not name.
 func (w *world) expectUse(user string, held []grant, missed, rare map[string]string) {
 	w.t.Helper()
+	used := w.uses(user, held, missed)
+	for _, g := range held {
+		if rare[g.String()] == "" && !used[g.String()] {
+			w.t.Errorf("%s did not use the right to %s", user, g)
+		}
+	}
+}
+
+// uses are those of the rights held that a user has used. It fails the test if the
+// user was refused anything but what missed names.
+func (w *world) uses(user string, held []grant, missed map[string]string) map[string]bool {
+	w.t.Helper()
 	requests, err := w.lab.Requests(w.ctx)
 	w.must(err)
 	used := map[string]bool{}
@@ -169,7 +188,7 @@ func (w *world) expectUse(user string, held []grant, missed, rare map[string]str
 			continue
 		}
 		if r.Code == 403 && missed[r.Verb+" "+r.Resource] == "" {
-			w.t.Errorf("%s lacks the right for: %s %s %s/%s (%s)", user, r.Verb, r.Resource, r.Namespace, r.Name, r.URI)
+			w.t.Errorf("%s lacks the right in cluster %s for: %s %s %s/%s (%s)", user, w.lab.Name(), r.Verb, r.Resource, r.Namespace, r.Name, r.URI)
 		}
 		for _, g := range held {
 			if g.allows(r) {
@@ -177,11 +196,7 @@ func (w *world) expectUse(user string, held []grant, missed, rare map[string]str
 			}
 		}
 	}
-	for _, g := range held {
-		if rare[g.String()] == "" && !used[g.String()] {
-			w.t.Errorf("%s did not use the right to %s", user, g)
-		}
-	}
+	return used
 }
 
 // anywhere are rights as grants in all namespaces.

@@ -75,6 +75,9 @@ func podsOf(t *testing.T, documents []chart.Document) []corev1.Pod {
 	for _, c := range ofKind[batchv1.CronJob](t, documents, "CronJob") {
 		templates = append(templates, c.Spec.JobTemplate.Spec.Template)
 	}
+	for _, j := range ofKind[batchv1.Job](t, documents, "Job") {
+		templates = append(templates, j.Spec.Template)
+	}
 	var pods []corev1.Pod
 	for _, template := range templates {
 		pods = append(pods, corev1.Pod{
@@ -101,7 +104,7 @@ func TestTheAPIServerAdmitsTheChart(t *testing.T) {
 		w.must(err)
 	}
 	i := newInstaller(w)
-	for _, file := range []string{"hawser.yaml", "monitoring.yaml", "hooks.yaml", "secrets.yaml", "restore.yaml", "restore-secrets.yaml"} {
+	for _, file := range []string{"hawser.yaml", "monitoring.yaml", "hooks.yaml", "secrets.yaml", "restore.yaml", "restore-secrets.yaml", "migrate.yaml"} {
 		documents, err := chart.ReadManifest(file)
 		w.must(err)
 		i.apply(documents)

@@ -45,6 +45,15 @@ func TestWhoHoldsWhat(t *testing.T) {
 	if held := granted(t, rolling, "hawser-backup"); slices.Contains(held, "patch statefulsets") {
 		t.Errorf("with rollback.bind, hawser-backup may %q", held)
 	}
+	if held := granted(t, plain, "hawser-migrate"); len(held) != 0 {
+		t.Errorf("without migrate.enabled, hawser-migrate may %q", held)
+	}
+	migrating := granted(t, render(t, "minimal", "{migrate: {enabled: true}, hooks: {namespaces: [shop]}}"), "hawser-migrate")
+	for _, want := range []string{"patch statefulsets", "create persistentvolumes", "shop: create pods/exec"} { // the same
+		if !slices.Contains(migrating, want) {
+			t.Errorf("with migrate.enabled, hawser-migrate may not %s: %q", want, migrating)
+		}
+	}
 	if got, want := granted(t, plain, "hawser-verify"), []string{"get namespaces kube-system", "list persistentvolumes", "list volumesnapshotcontents"}; !slices.Equal(got, want) {
 		t.Errorf("hawser-verify may %q, want %q", got, want)
 	}

@@ -77,6 +77,11 @@ func (c *Cluster) start(ctx context.Context, binaries map[string]string) (err er
 	if err = c.writeConfiguration(); err != nil {
 		return err
 	}
+	if c.opts.Audit { // the server would go on with that of an earlier cluster
+		if err = os.Remove(c.AuditLog()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove an old audit log: %w", err)
+		}
+	}
 	return c.bringUp(ctx, binaries)
 }
 

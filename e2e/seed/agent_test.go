@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,19 +103,34 @@ func TestTheAgentInTheCluster(t *testing.T) {
 	w.lose()
 }
 
+// imaged is the image of the Dockerfile, made once.
+var imaged struct {
+	once  sync.Once
+	dir   string
+	image node.Image
+	err   error
+}
+
 // agentImageOf makes the image that the Dockerfile describes.
 func agentImageOf(t *testing.T) node.Image {
 	t.Helper()
 	nodetest.Require(t)
-	certificates := filepath.Join(t.TempDir(), "none")
-	if err := os.WriteFile(certificates, nil, 0o644); err != nil {
-		t.Fatal(err)
+	imaged.once.Do(func() {
+		if imaged.dir, imaged.err = os.MkdirTemp("", "hawser-image-"); imaged.err != nil {
+			return
+		}
+		certificates := filepath.Join(imaged.dir, "none")
+		if imaged.err = os.WriteFile(certificates, nil, 0o644); imaged.err != nil {
+			return
+		}
+		var made image.Image
+		made, imaged.err = image.Build(context.Background(), image.Options{Dir: imaged.dir, Certificates: certificates})
+		imaged.image = node.Image{Tag: agentImage + ":" + agentTag, Root: made.Root, Entrypoint: made.Entrypoint}
+	})
+	if imaged.err != nil {
+		t.Fatal(imaged.err)
 	}
-	made, err := image.Build(t.Context(), image.Options{Dir: t.TempDir(), Certificates: certificates})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return node.Image{Tag: agentImage + ":" + agentTag, Root: made.Root, Entrypoint: made.Entrypoint}
+	return imaged.image
 }
 
 // store is an S3 server that Pods reach at another address than this process.
@@ -148,6 +164,17 @@ func (s store) urlInside(prefix string) string {
 // install installs the chart, and waits until both agents are Ready.
 func (w *world) install(server store) *installation {
 	w.t.Helper()
+	i := w.prepare(server, fmt.Sprintf(agentValues, server.urlInside("agent"), w.namespace))
+	i.apply("")
+	i.await(podsResource, agentPods, func(pods []*unstructured.Unstructured) bool {
+		return len(pods) == 2 && !slices.ContainsFunc(pods, func(pod *unstructured.Unstructured) bool { return !hasCondition(pod, "Ready") })
+	})
+	return i
+}
+
+// prepare makes what the chart with these values needs, and writes them down.
+func (w *world) prepare(server store, values string) *installation {
+	w.t.Helper()
 	i := &installation{world: w, home: chart.Namespace, values: filepath.Join(w.t.TempDir(), "values.yaml")}
 	home, err := chart.Home()
 	w.must(err)
@@ -163,11 +190,7 @@ func (w *world) install(server store) *installation {
 	_, err = w.client.CoreV1().ConfigMaps(i.home).Create(w.ctx, authority, metav1.CreateOptions{})
 	w.must(err)
 	w.env = server.Env()
-	w.must(os.WriteFile(i.values, fmt.Appendf(nil, agentValues, server.urlInside("agent"), w.namespace), 0o600))
-	i.apply("")
-	i.await(podsResource, agentPods, func(pods []*unstructured.Unstructured) bool {
-		return len(pods) == 2 && !slices.ContainsFunc(pods, func(pod *unstructured.Unstructured) bool { return !hasCondition(pod, "Ready") })
-	})
+	w.must(os.WriteFile(i.values, []byte(values), 0o600))
 	return i
 }
 

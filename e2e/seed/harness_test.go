@@ -85,6 +85,9 @@ func TestMain(m *testing.M) {
 	if built.binary != "" {
 		os.RemoveAll(filepath.Dir(built.binary))
 	}
+	if imaged.dir != "" {
+		os.RemoveAll(imaged.dir)
+	}
 	os.Exit(code)
 }
 

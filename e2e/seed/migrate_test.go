@@ -12,6 +12,7 @@ import (
 	"hawser.dev/hawser/e2e/cluster"
 	"hawser.dev/hawser/e2e/cluster/lab"
 	"hawser.dev/hawser/e2e/disks"
+	"hawser.dev/hawser/e2e/node"
 	"hawser.dev/hawser/e2e/seed"
 )
 
@@ -35,6 +36,7 @@ func TestServersMoveToAnotherClusterAndBack(t *testing.T) {
 		{seed.MariaDBStatefulSet, "statefulset/mariadb", 1, mariaDBServer{"app=mariadb-sts"}},
 	} {
 		t.Run(string(row.shape), func(t *testing.T) {
+			t.Parallel()
 			w := east.world(t, "move-"+string(row.shape))
 			w.env = append(w.env, "KUBECONFIG="+kubeconfig)
 			w.apply(row.shape.Manifest())
@@ -68,10 +70,11 @@ func TestServersMoveToAnotherClusterAndBack(t *testing.T) {
 	}
 }
 
-// raiseBlind raises a cluster whose driver does not see what others have.
-func raiseBlind(t *testing.T, name string, region *disks.Region) *stage {
+// raiseBlind raises a cluster whose driver does not see what others have, and
+// whose node has these images beside its own.
+func raiseBlind(t *testing.T, name string, region *disks.Region, images ...node.Image) *stage {
 	t.Helper()
-	return raiseWith(t, lab.Options{Region: region, Faults: &disks.Faults{}, Blind: true, Cluster: cluster.Options{Name: name}})
+	return raiseWith(t, lab.Options{Region: region, Faults: &disks.Faults{}, Blind: true, Cluster: cluster.Options{Name: name}}, images...)
 }
 
 // inCluster is the same namespace in another cluster, which need not be there.

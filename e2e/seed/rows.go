@@ -27,5 +27,6 @@ var Rows = []Row{
 	{"MariaDB Deployment: rolled back, undone", []string{"TestServersAreRolledBackAndBackAgain/mariadb-deployment"}},
 	{"Redis, three with roles: moved, and back", []string{"TestServersMoveToAnotherClusterAndBack/redis-roles"}},
 	{"MariaDB StatefulSet: moved, and back", []string{"TestServersMoveToAnotherClusterAndBack/mariadb-statefulset"}},
+	{"Redis: moved by a Job, and back", []string{"TestAJobMigrates"}},
 	{"drills: the data is checked, damage shows", []string{"TestADrillChecksTheData"}},
 }
