@@ -29,6 +29,7 @@ func TestTheChapter(t *testing.T) {
 	s := raise(t, "book", newRegion(t))
 	for _, row := range rows {
 		t.Run(string(row.shape), func(t *testing.T) {
+			t.Parallel()
 			w := s.world(t, string(row.shape))
 			w.apply(row.shape.Manifest())
 			w.podsReady(row.pods)
@@ -61,6 +62,7 @@ func TestTheChapter(t *testing.T) {
 	// As the book does: only the primary's disk; the replicas start empty and
 	// resynchronise.
 	t.Run("only-the-primary", func(t *testing.T) {
+		t.Parallel()
 		w := s.world(t, "primary")
 		w.apply(seed.RedisRoles.Manifest())
 		w.podsReady(3)
@@ -86,6 +88,7 @@ func TestTheChapter(t *testing.T) {
 
 	// What is no disk, or goes with its Pod, is said to be so.
 	t.Run("not-covered", func(t *testing.T) {
+		t.Parallel()
 		w := s.world(t, "uncovered")
 		w.apply(seed.EphemeralVolume.Manifest())
 		w.apply(seed.EmptyDir.Manifest())
@@ -117,6 +120,7 @@ func TestTheChapter(t *testing.T) {
 	// Whatever the policy of the class: after a backup, deleting the claim never
 	// deletes the disk.
 	t.Run("class-policies", func(t *testing.T) {
+		t.Parallel()
 		for namespace, class := range map[string]string{"policy-delete": "disks-delete", "policy-retain": "example-default-rwo"} {
 			w := s.world(t, namespace)
 			w.apply(seed.StorageClass.Manifest())

@@ -23,6 +23,7 @@ func TestServersAreRolledBackAndBackAgain(t *testing.T) {
 		{seed.MariaDBDeployment, "deployment/mariadb-demo", 1, mariaDBServer{"app=mariadb"}},
 	} {
 		t.Run(string(row.shape), func(t *testing.T) {
+			t.Parallel()
 			w := s.world(t, "roll-"+string(row.shape))
 			w.apply(row.shape.Manifest())
 			w.podsReady(row.pods)
