@@ -1,9 +1,11 @@
 package migrate
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/ptr"
@@ -21,7 +23,9 @@ func TestAWorkloadThatIsScaledUpInTheSourceIsNotStartedInTheTarget(t *testing.T)
 	set.Annotations = map[string]string{RecordAnnotation: fmt.Sprintf(`{"id":%q,"replicas":2}`, plan.ID)}
 	m.Target.Kubernetes = fake.NewClientset(set)
 	r := begun(t, m, plan, catalog.Forward)
-	if err := r.start(t.Context()); err == nil || !strings.Contains(err.Error(), "somebody has scaled statefulset/redis in the source to 2") {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // nobody makes Pods ready here
+	defer cancel()
+	if err := r.start(ctx); err == nil || !strings.Contains(err.Error(), "somebody has scaled statefulset/redis in the source to 2") {
 		t.Errorf("it ends with %v", err)
 	}
 	u, err := users.Read(t.Context(), m.Target.Kubernetes, "shop", redis)
