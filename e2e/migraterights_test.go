@@ -82,6 +82,7 @@ func TestMigrationsUseTheRightsThatTheyHoldAndNoOthers(t *testing.T) {
 	w.write(w.handles["files"], "first", "files")
 	w.write(w.handles["files"], "round-1", "written")
 
+	w.refusesCredentials()
 	job := w.accounts("hawser-migrate")
 	all := func(from int, more ...string) []string {
 		return slices.Concat([]string{"migrate", "--all", "-n", w.namespace}, w.route(from), more)
@@ -132,6 +133,17 @@ func TestMigrationsUseTheRightsThatTheyHoldAndNoOthers(t *testing.T) {
 			t.Errorf("%s did not use the right to %s", user, g)
 		}
 	}
+}
+
+// refusesCredentials fails the test unless a token that has ended is told from
+// anything else, and on which side.
+func (t *twin) refusesCredentials() {
+	t.t.Helper()
+	ended := t.in[there].accountConfig("hawser-migrate")
+	ended.AuthInfos[t.in[there].lab.Name()].Token += "x"
+	file := filepath.Join(t.t.TempDir(), "ended.kubeconfig")
+	t.must(clientcmd.WriteToFile(*ended, file))
+	t.run(1, "migrate", "--all", "-n", t.namespace, "--from", t.lab.Name(), "--to-kubeconfig", file).Says(t.t, "the target:", "does not accept these credentials")
 }
 
 // onlyMigrate are those of the chart's objects that a migration needs.
