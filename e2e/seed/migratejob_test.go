@@ -1,6 +1,7 @@
 package seed_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -159,6 +160,7 @@ func (w *world) installForJobs(other *stage) *jobs {
 	j.env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+j.dir, "PATH="+filepath.Dir(programs["helm"])+":"+os.Getenv("PATH"))
 	w.t.Cleanup(func() {
 		if w.t.Failed() {
+			w.ctx = context.WithoutCancel(w.ctx) // it has ended with the test
 			for _, pod := range j.pods("") {
 				w.t.Logf("Pod %s:\n%s", pod.Name, j.log(pod.Name))
 			}
