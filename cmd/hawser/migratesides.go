@@ -15,44 +15,42 @@ import (
 	"hawser.dev/hawser/restore/migrate"
 )
 
-// mover connects to both clusters and the catalog.
+// mover connects to both clusters, or to the one that is left, and then to the
+// catalog, which only a migration that is about to begin may make.
 func (a *app) mover(ctx context.Context, cfg config.Config, options migrateOptions, report func(restore.Event)) (*migrate.Mover, error) {
-	cat, err := a.createCatalog(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
+	host, _ := os.Hostname() // for people
+	mover := &migrate.Mover{Now: a.now, Report: report, Process: fmt.Sprintf("%s:%d", host, os.Getpid()), Writer: writer()}
 	other := *a
 	other.kube = options.target
 	from, to := clusterNames(cfg, a.kube, other.kube)
-	var source *migrate.Side
-	var adopted *catalog.RestorePoint
-	if acts := options.rollback + options.cleanup; options.way == string(catalog.WayAdopt) && acts == "" {
-		adopted, err = a.load(ctx, cfg, options.lost, options.point)
-	} else if source, err = a.side(ctx, cfg, from, report); err != nil {
+	begins := options.rollback == "" && options.cleanup == ""
+	var err error
+	if begins && options.way == string(catalog.WayAdopt) {
+		if mover.Adopted, err = a.load(ctx, cfg, options.lost, options.point); err != nil {
+			return nil, err
+		}
+	} else if mover.Source, err = a.side(ctx, cfg, from, report); err != nil {
 		err = fmt.Errorf("the source: %w", err)
-		if acts == "" {
+		if begins {
 			err = fmt.Errorf("%w\nif that cluster is gone for good, use --way adopt with --from-cluster and --confirm-source-gone in place of --from", err)
 		}
-	}
-	if err != nil {
 		return nil, err
 	}
-	host, _ := os.Hostname() // for people
-	mover := &migrate.Mover{
-		Source: source, Adopted: adopted, Catalog: cat, Now: a.now, Report: report,
-		Process: fmt.Sprintf("%s:%d", host, os.Getpid()), Writer: writer(),
-	}
-	if options.targetGone {
-		return mover, nil
-	}
-	if mover.Target, err = other.side(ctx, cfg, to, report); err != nil {
-		err = fmt.Errorf("the target: %w", err)
-		if options.rollback != "" {
-			err = fmt.Errorf("%w\nif that cluster is gone for good, use --confirm-target-gone in place of --to", err)
+	if !options.targetGone {
+		if mover.Target, err = other.side(ctx, cfg, to, report); err != nil {
+			err = fmt.Errorf("the target: %w", err)
+			if options.rollback != "" {
+				err = fmt.Errorf("%w\nif that cluster is gone for good, use --confirm-target-gone in place of --to", err)
+			}
+			return nil, err
 		}
-		return nil, err
 	}
-	return mover, nil
+	open := a.openCatalog
+	if begins && !options.dryRun {
+		open = a.createCatalog
+	}
+	mover.Catalog, err = open(ctx, cfg)
+	return mover, err
 }
 
 // side connects to the cluster that the flags of a name.
