@@ -146,6 +146,32 @@ func (t *twin) refusesCredentials() {
 	t.run(1, "migrate", "--all", "-n", t.namespace, "--from", t.lab.Name(), "--to-kubeconfig", file).Says(t.t, "the target:", "does not accept these credentials")
 }
 
+// What a migration needs on either side once it has stopped something is looked at
+// before.
+func TestAMigrationIsRefusedForARightThatItWouldMissHalfWay(t *testing.T) {
+	w := newTwin(t)
+	w.deploy(1, "disks-delete")
+	var rights []right
+	for _, g := range grants(t, onlyMigrate(manifests(t, "migrate.yaml")), "hawser-migrate") {
+		rights = append(rights, g.right)
+	}
+	for side, missing := range map[int][]right{
+		here:  {{"", "pods", "watch"}, {"storage.k8s.io", "volumeattachments", "watch"}, {"apps", "statefulsets", "patch"}},
+		there: {{"", "namespaces", "create"}, {"apps", "statefulsets", "watch"}, {"", "persistentvolumes", "watch"}, {"", "persistentvolumeclaims", "get"}},
+	} {
+		for _, r := range missing {
+			limited := w.in[side].as(w.namespace+"-"+r.verb+"-"+r.resource, without(rights, r))
+			kubeconfig := strings.TrimPrefix(limited.env[len(limited.env)-1], "KUBECONFIG=")
+			route := []string{"--from-kubeconfig", kubeconfig, "--to", w.in[there].lab.Name()}
+			if side == there {
+				route = []string{"--from", w.lab.Name(), "--to-kubeconfig", kubeconfig}
+			}
+			w.run(4, append([]string{"migrate", "statefulset/redis", "-n", w.namespace, "--no-point"}, route...)...).Says(t, r.String(), "in the "+[2]string{"source", "target"}[side])
+		}
+	}
+	w.expectDisks(w.handles)
+}
+
 // onlyMigrate are those of the chart's objects that a migration needs.
 func onlyMigrate(documents []chart.Document) []chart.Document {
 	return slices.DeleteFunc(slices.Clone(documents), func(d chart.Document) bool { return !strings.HasPrefix(d.GetName(), "hawser-migrate") })

@@ -34,7 +34,7 @@ func narrow(point *catalog.RestorePoint, request Request) (*catalog.RestorePoint
 		}
 	}
 	for _, skip := range point.Bundle.Skipped {
-		if n.wantsNamespace(skip.Namespace) {
+		if n.wantsSkip(skip, wanted.Bundle.Objects) {
 			wanted.Bundle.Skipped = append(wanted.Bundle.Skipped, skip)
 		}
 	}
@@ -85,6 +85,20 @@ func (n narrower) wantsObject(o unstructured.Unstructured, volumes sets.Set[stri
 		return n.wantsAll() || slices.Contains(n.Workloads, catalog.Workload{Kind: kind, Name: o.GetName()})
 	}
 	return true
+}
+
+// wantsSkip says whether what the point lacks is lacking in wanted, too: what
+// Pods of other workloads name is not.
+func (n narrower) wantsSkip(skip catalog.Skip, wanted []unstructured.Unstructured) bool {
+	if !n.wantsNamespace(skip.Namespace) {
+		return false
+	}
+	if n.wantsAll() || skip.Kind != "Secret" && skip.Kind != "ConfigMap" {
+		return true
+	}
+	return slices.ContainsFunc(wanted, func(o unstructured.Unstructured) bool {
+		return isWorkload(o) && o.GetNamespace() == skip.Namespace && mentions(o.Object["spec"], skip.Name)
+	})
 }
 
 // check refuses a request that names what the point does not hold; wanted is

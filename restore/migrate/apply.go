@@ -32,7 +32,7 @@ func (m *Mover) Apply(ctx context.Context, plan *Plan) (*Result, error) {
 	if !plan.Resumes {
 		plan.migration.Writer = m.Writer
 		if err := m.Catalog.BeginMigration(ctx, plan.migration); err != nil {
-			return nil, fmt.Errorf("nothing was changed: %w", err)
+			return nil, fmt.Errorf("nothing was changed in either cluster: %w", err)
 		}
 	}
 	r, err := m.newRun(ctx, plan, catalog.Forward)

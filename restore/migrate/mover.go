@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -95,7 +96,7 @@ func (m *Mover) look(ctx context.Context, options Options) (*Seen, error) {
 		if seen.InTarget, err = m.Target.Observe(gctx, plan.arriving(foreseen(point, options.Way, seen.Now), 0), plan.request(true)); err != nil {
 			return fmt.Errorf("the target: %w", err)
 		}
-		if seen.Denied, err = users.Denied(gctx, m.Target.Restorer, targetRights(namespace, options)); err != nil {
+		if seen.Denied, err = users.Denied(gctx, m.Target.Restorer, targetRights(seen.InTarget, namespace, options)); err != nil {
 			return fmt.Errorf("the target: %w", err)
 		}
 		return m.needed(gctx, seen, namespace)
@@ -165,30 +166,42 @@ func (m *Mover) unfinished(ctx context.Context, source catalog.Cluster, point *c
 	return nil, nil
 }
 
-// sourceRights are what a migration writes in the source.
+// sourceRights are what a migration needs in the source once it stops workloads
+// there, going there and back.
 func sourceRights(namespace string) []users.Right {
 	return slices.Concat(
-		users.Rights("apps", "statefulsets", namespace, "patch"),
-		users.Rights("apps", "deployments", namespace, "patch"),
+		users.Rights("apps", "statefulsets", namespace, "get", "watch", "patch"),
+		users.Rights("apps", "deployments", namespace, "get", "watch", "patch"),
 		users.Rights("", "persistentvolumeclaims", namespace, "patch"),
 		users.Rights("", "persistentvolumes", "", "patch"),
+		fenceRights(namespace),
 	)
 }
 
-// targetRights are what a migration writes in the target, going there and back.
-func targetRights(namespace string, options Options) []users.Right {
+// targetRights are what a migration needs in the target, going there and back.
+func targetRights(seen *restore.Observed, namespace string, options Options) []users.Right {
 	rights := slices.Concat(
-		users.Rights("apps", "statefulsets", namespace, "create", "patch", "delete"),
-		users.Rights("apps", "deployments", namespace, "create", "patch", "delete"),
-		users.Rights("", "persistentvolumeclaims", namespace, "create", "patch", "delete"),
-		users.Rights("", "persistentvolumes", "", "create", "patch", "delete"),
+		users.Rights("apps", "statefulsets", namespace, "get", "watch", "create", "patch", "delete"),
+		users.Rights("apps", "deployments", namespace, "get", "watch", "create", "patch", "delete"),
+		users.Rights("", "persistentvolumeclaims", namespace, "get", "watch", "create", "patch", "delete"),
+		users.Rights("", "persistentvolumes", "", "get", "watch", "create", "patch", "delete"),
 		users.Rights("", "services", namespace, "create"),
 		users.Rights("", "configmaps", namespace, "create"),
+		fenceRights(namespace),
 	)
 	if options.Secrets {
 		rights = append(rights, users.Rights("", "secrets", namespace, "create")...)
 	}
+	if !slices.ContainsFunc(seen.Namespaces, func(n corev1.Namespace) bool { return n.Name == namespace }) {
+		rights = append(rights, users.Rights("", "namespaces", "", "create")...)
+	}
 	return rights
+}
+
+// fenceRights are what waiting for the end of Pods and attachments needs, besides
+// what a plan lists.
+func fenceRights(namespace string) []users.Right {
+	return slices.Concat(users.Rights("", "pods", namespace, "watch"), users.Rights("storage.k8s.io", "volumeattachments", "", "watch"))
 }
 
 // needed looks for what the Pods name in the target and what is not brought along.

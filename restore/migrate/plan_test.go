@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
 	"hawser.dev/hawser/catalog"
@@ -65,6 +66,18 @@ func TestNewPlan(t *testing.T) {
 		{name: "a Deployment that shares a claim", given: func(s *Seen) {
 			s.InSource.Deployments = []appsv1.Deployment{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "report"}, Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: podUsing("data-redis-0")}}}}
 		}, refused: []string{"Deployment shop/report: it uses claim data-redis-0"}},
+		{name: "labels that one of two bears which share a claim", given: func(s *Seen) {
+			sharing := appsv1.Deployment{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "report"}, Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: podUsing("data-redis-0")}}}
+			s.InSource.Deployments = []appsv1.Deployment{sharing}
+			s.InSource.StatefulSets[0].Labels = map[string]string{"tier": "database"}
+			s.Point.Bundle.Objects = append(s.Point.Bundle.Objects, raw(&sharing)) // a backup takes it along
+		}, options: func(o *Options) { o.Workloads, o.Labels = nil, labels.SelectorFromSet(labels.Set{"tier": "database"}) },
+			refused: []string{"Deployment shop/report: it uses claim data-redis-0"}},
+		{name: "labels of the claims", given: func(s *Seen) {
+			for i := range s.InSource.Claims {
+				s.InSource.Claims[i].Labels = map[string]string{"tier": "database"}
+			}
+		}, options: func(o *Options) { o.Workloads, o.Labels = nil, labels.SelectorFromSet(labels.Set{"tier": "database"}) }},
 		{name: "a Pod that nothing would make again", given: func(s *Seen) {
 			s.InSource.Pods = append(s.InSource.Pods, corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shell"}, Spec: podUsing("data-redis-1")})
 		}, refused: []string{"Pod shop/shell"}},

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"hawser.dev/hawser/catalog"
 	"hawser.dev/hawser/restore/rollback"
@@ -34,7 +35,7 @@ func (p *planner) checkScope() {
 		taken[v.Claim.Name] = true
 	}
 	for _, u := range p.seen.InSource.Users() {
-		goes := slices.ContainsFunc(p.stopped, func(s users.User) bool { return s.Workload == u.Workload })
+		goes := slices.ContainsFunc(p.stopped, func(s users.User) bool { return s.Workload == u.Workload }) && p.selected(u)
 		for name := range taken {
 			if u.Uses(name) && !goes && p.plan.Way == catalog.WayMove {
 				p.refuse(u.Kind, p.options.Namespace, u.Name, "it uses claim "+name+", which is to be migrated", "name it too, or leave the claim out")
@@ -62,6 +63,18 @@ func (p *planner) checkScope() {
 			p.refuse("Pod", o.GetNamespace(), o.GetName(), "it uses the claims, and cannot be scaled to 0", "delete it, and create it in the target afterwards")
 		}
 	}
+}
+
+// selected says whether a workload is among what was asked for: with labels, it or
+// a claim that it uses bears them.
+func (p *planner) selected(u users.User) bool {
+	query := p.options.Labels
+	if query == nil || query.Matches(labels.Set(u.Object.GetLabels())) {
+		return true
+	}
+	return slices.ContainsFunc(p.seen.InSource.Claims, func(claim corev1.PersistentVolumeClaim) bool {
+		return u.Uses(claim.Name) && query.Matches(labels.Set(claim.Labels))
+	})
 }
 
 // checkOwnership refuses disks that are not the source's, or that another
