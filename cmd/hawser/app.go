@@ -34,9 +34,9 @@ type app struct {
 	kube       *genericclioptions.ConfigFlags
 	configFile string
 	quiet      bool
-	apiServer  string // the host that restConfig found, for messages
-	running    bool   // the command line was right: a verb has begun
-	cancelled  bool   // the verb was interrupted
+	apiServers []string // the hosts that restConfig found, for messages
+	running    bool     // the command line was right: a verb has begun
+	cancelled  bool     // the verb was interrupted
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -29,9 +30,18 @@ func (a *app) restConfig(cfg config.Config) (*rest.Config, error) {
 	}
 	rc.WarningHandler = rest.NewWarningWriter(a.stderr, rest.WarningWriterOptions{Deduplicate: true})
 	if host, _, err := rest.DefaultServerUrlFor(rc); err == nil {
-		a.apiServer = (&url.URL{Scheme: host.Scheme, Host: host.Host}).String()
+		a.know((&url.URL{Scheme: host.Scheme, Host: host.Host}).String())
 	}
 	return rc, nil
+}
+
+// know keeps the addresses of API servers, for messages.
+func (a *app) know(apiServers ...string) {
+	for _, server := range apiServers {
+		if !slices.Contains(a.apiServers, server) {
+			a.apiServers = append(a.apiServers, server)
+		}
+	}
 }
 
 // isFallback reports whether rc is what kubectl falls back on when no cluster

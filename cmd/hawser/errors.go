@@ -65,7 +65,7 @@ func flatten(err error) []error {
 
 // message returns what people read of one error.
 func (a *app) message(err error) string {
-	text := humane(err, a.apiServer)
+	text := humane(err, a.apiServers...)
 	switch {
 	case a.cancelled && errors.Is(err, context.Canceled):
 		what := strings.TrimSuffix(strings.TrimSuffix(text, context.Canceled.Error()), ": ")

@@ -9,7 +9,9 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -246,5 +248,23 @@ func TestKubeconfigsThatCannotBeUsed(t *testing.T) {
 				t.Errorf("exit code %d, stderr\n%swant\n%s", r.exit, r.stderr, test.want)
 			}
 		})
+	}
+}
+
+// With two clusters, nobody is sent to the wrong one.
+func TestErrorsOfTwoAPIServersAreToldApart(t *testing.T) {
+	refused := func(server string) error {
+		return fmt.Errorf("the target: %w", &url.Error{Op: "Get", URL: server + "/api", Err: syscall.ECONNREFUSED})
+	}
+	const source, target = "https://source.example:6443", "https://target.example:6443"
+	if got := humane(refused(target), source, target); !strings.Contains(got, "the target: cannot reach the Kubernetes API server at "+target) {
+		t.Errorf("got %s", got)
+	}
+	unauthorized := fmt.Errorf("the target: %w", apierrors.NewUnauthorized("no"))
+	if got := humane(unauthorized, source, target); strings.Contains(got, source) || !strings.Contains(got, "the target: the Kubernetes API server does not accept these credentials") {
+		t.Errorf("got %s", got)
+	}
+	if got := humane(unauthorized, target); !strings.Contains(got, "server at "+target+" does not accept") {
+		t.Errorf("got %s", got)
 	}
 }

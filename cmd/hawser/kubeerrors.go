@@ -14,31 +14,41 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// humane returns the text of err. What came from the API server at the given
-// address is told in terms of what the user can do; the text around it stays.
-func humane(err error, apiServer string) string {
+// humane returns the text of err. What came from an API server at one of the
+// addresses is told in terms of what the user can do; the text around it stays.
+func humane(err error, apiServers ...string) string {
 	text := err.Error()
 	var status *apierrors.StatusError
 	if errors.As(err, &status) {
-		return strings.Replace(text, status.Error(), statusText(status, apiServer), 1)
+		at := "" // of several, the text around says which
+		if len(apiServers) == 1 {
+			at = " at " + apiServers[0]
+		}
+		return strings.Replace(text, status.Error(), statusText(status, at), 1)
 	}
 	var request *url.Error
-	if errors.As(err, &request) && apiServer != "" && strings.HasPrefix(request.URL, apiServer) && !errors.Is(err, context.Canceled) {
-		return strings.Replace(text, request.Error(), unreachable(request, apiServer), 1)
+	if !errors.As(err, &request) || errors.Is(err, context.Canceled) {
+		return text
+	}
+	for _, server := range apiServers {
+		if strings.HasPrefix(request.URL, server) {
+			return strings.Replace(text, request.Error(), unreachable(request, server), 1)
+		}
 	}
 	return text
 }
 
-func statusText(status *apierrors.StatusError, apiServer string) string {
+// statusText tells what a status means; at is where its API server is, or "".
+func statusText(status *apierrors.StatusError, at string) string {
 	switch {
 	case apierrors.IsForbidden(status):
 		return forbidden(status.Error())
 	case apierrors.IsUnauthorized(status):
-		return fmt.Sprintf("the Kubernetes API server at %s does not accept these credentials; check the user of --kubeconfig/--context, or log in again", apiServer)
+		return fmt.Sprintf("the Kubernetes API server%s does not accept these credentials; check the user of --kubeconfig/--context, or log in again", at)
 	case apierrors.IsTimeout(status), apierrors.IsServerTimeout(status):
-		return fmt.Sprintf("the Kubernetes API server at %s did not answer in time: %s; try again", apiServer, status.Error())
+		return fmt.Sprintf("the Kubernetes API server%s did not answer in time: %s; try again", at, status.Error())
 	case apierrors.IsTooManyRequests(status):
-		return fmt.Sprintf("the Kubernetes API server at %s is overloaded: %s; try again, or lower kubernetes.qps", apiServer, status.Error())
+		return fmt.Sprintf("the Kubernetes API server%s is overloaded: %s; try again, or lower kubernetes.qps", at, status.Error())
 	}
 	return status.Error()
 }

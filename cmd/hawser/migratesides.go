@@ -45,6 +45,7 @@ func (a *app) mover(ctx context.Context, cfg config.Config, options migrateOptio
 			return nil, err
 		}
 	}
+	a.know(other.apiServers...)
 	open := a.openCatalog
 	if begins && !options.dryRun {
 		open = a.createCatalog
@@ -61,7 +62,7 @@ func (a *app) side(ctx context.Context, cfg config.Config, name string, report f
 	}
 	uid, err := catalog.ClusterUID(ctx, c.kubernetes.CoreV1().Namespaces())
 	if err != nil {
-		return nil, errors.New(humane(err, a.apiServer))
+		return nil, errors.New(humane(err, a.apiServers...))
 	}
 	restorer := a.restorer(c, restoreOptions{}, nil)
 	restorer.Report = report
