@@ -176,6 +176,7 @@ func (d *drilling) expectUntouched(when string) {
 }
 
 func TestADrillProvesThatAPlanCanBeBroughtBack(t *testing.T) {
+	t.Parallel()
 	for _, class := range []string{"disks-delete", "disks-wffc"} {
 		t.Run(class, func(t *testing.T) {
 			d := newDrilling(t, class, passes)
@@ -298,6 +299,7 @@ func (d *drilling) awaitScratch() <-chan struct{} {
 // Drills that are killed at any moment: the next removes what they have left, or
 // a clean-up does, and nothing else goes.
 func TestKilledDrillsAreClearedUp(t *testing.T) {
+	t.Parallel()
 	for _, class := range []string{"disks-delete", "disks-wffc"} {
 		t.Run(class, func(t *testing.T) {
 			d := newDrilling(t, class, passes)

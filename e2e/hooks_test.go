@@ -114,6 +114,7 @@ func TestHooksHoldDuringTheCutAndNoLonger(t *testing.T) {
 }
 
 func TestAPreHookThatFails(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []backup.OnFailure{backup.Abort, backup.Continue} {
 		t.Run(string(policy), func(t *testing.T) {
 			w := newWorld(t)

@@ -18,6 +18,7 @@ import (
 // stands still while another one leads the migration back does no harm when it
 // goes on.
 func TestAMigrationThatStandsStill(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"fence", "own", "create", "start"} {
 		t.Run(step, func(t *testing.T) {
 			w := newTwin(t)

@@ -31,6 +31,7 @@ const decided = "decided"
 // Killed after any of its steps, a migration ends on a re-run or by a rollback,
 // with the set in one place; also if that is killed after any of its steps.
 func TestMigrationsAreKilledAfterEachStep(t *testing.T) {
+	t.Parallel()
 	eachLane(t, func(k *migrationKiller, lane int) {
 		for n := lane; n < len(moveSteps); n += migrateLanes {
 			for _, end := range k.endings(moveSteps[n]) {
@@ -49,6 +50,7 @@ func TestMigrationsAreKilledAfterEachStep(t *testing.T) {
 
 // The same at random moments, also of the runs that are to bring it to an end.
 func TestMigrationsAreKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	eachLane(t, func(k *migrationKiller, lane int) {
 		took := k.measure()
 		for k.killed < *migrateKills/migrateLanes && !k.t.Failed() {

@@ -13,6 +13,7 @@ import (
 
 // A set moves to the other cluster and back, twice, on the disks that it has.
 func TestMigrateThereAndBack(t *testing.T) {
+	t.Parallel()
 	for _, class := range []string{"disks-delete", "disks-wffc"} {
 		t.Run(class, func(t *testing.T) {
 			w := newTwin(t)

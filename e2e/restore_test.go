@@ -110,6 +110,7 @@ func TestALostClaimGetsItsDiskBack(t *testing.T) {
 }
 
 func TestRehydrateAfterTheDisksWereDestroyed(t *testing.T) {
+	t.Parallel()
 	for _, class := range []string{"disks-delete", "disks-wffc"} {
 		t.Run(class, func(t *testing.T) {
 			w := newWorld(t)

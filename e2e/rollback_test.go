@@ -74,6 +74,7 @@ func (w *world) expectDisks(want map[string]string) {
 }
 
 func TestRollbackToEachOfThreePointsAndUndo(t *testing.T) {
+	t.Parallel()
 	for _, class := range []string{"disks-delete", "disks-wffc"} {
 		t.Run(class, func(t *testing.T) {
 			w := newWorld(t)

@@ -25,6 +25,7 @@ const kills = 50
 // it again, or a rollback by an undo; meanwhile no claim is ever there without
 // saying where its data comes from, and no disk goes.
 func TestKilledRollbacksUndosAndRestoresAreCompleted(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	const worlds = 5
