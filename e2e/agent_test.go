@@ -251,7 +251,7 @@ func TestAnAgentThatIsStoppedLeavesItsRunToTheNext(t *testing.T) {
 	release()
 	two := w.startAgent("two", file, "--agent-leader-elect=false")
 	var made catalog.Commit
-	w.eventually("the next agent makes the point", 60*time.Second, func() bool {
+	w.eventually("the next agent makes the point", 3*time.Minute, func() bool {
 		for _, c := range w.commits("minutely") {
 			if c.Outcome == catalog.Complete {
 				made = c
