@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -118,13 +117,10 @@ func (a *applier) run(ctx context.Context, steps []Step) error {
 		}
 		a.count(step)
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
 	for _, step := range rest {
 		a.count(step)
-		group.Go(func() error { return a.do(gctx, step) })
 	}
-	return group.Wait()
+	return Each(ctx, rest, a.do)
 }
 
 func (a *applier) count(step Step) {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -154,18 +153,13 @@ func reachable(volume corev1.PersistentVolume, node *corev1.Node) bool {
 }
 
 func (r *Restorer) attach(ctx context.Context, attachments []*storagev1.VolumeAttachment) error {
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	for _, a := range attachments {
-		group.Go(func() error {
-			_, err := r.Kubernetes.StorageV1().VolumeAttachments().Create(gctx, a, metav1.CreateOptions{})
-			if err != nil {
-				return fmt.Errorf("check disk %s: create VolumeAttachment: %w", a.Spec.Source.InlineVolumeSpec.CSI.VolumeHandle, err)
-			}
-			return nil
-		})
-	}
-	return group.Wait()
+	return Each(ctx, attachments, func(ctx context.Context, a *storagev1.VolumeAttachment) error {
+		_, err := r.Kubernetes.StorageV1().VolumeAttachments().Create(ctx, a, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("check disk %s: create VolumeAttachment: %w", a.Spec.Source.InlineVolumeSpec.CSI.VolumeHandle, err)
+		}
+		return nil
+	})
 }
 
 // awaitAnswers fills in what the driver says of each disk that was asked for.

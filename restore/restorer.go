@@ -8,6 +8,7 @@ import (
 	"time"
 
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v6/clientset/versioned"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -51,6 +52,27 @@ const DefaultPatience = 2 * time.Minute
 
 // parallel is how many requests are under way at once.
 const parallel = 16
+
+// Each does act for all items side by side, and returns the first error.
+func Each[T any](ctx context.Context, items []T, act func(context.Context, T) error) error {
+	_, err := Map(ctx, items, func(ctx context.Context, item T) (struct{}, error) { return struct{}{}, act(ctx, item) })
+	return err
+}
+
+// Map is Each with what act returns of each item, in the order of the items; with
+// an error, of those that came so far.
+func Map[T, R any](ctx context.Context, items []T, act func(context.Context, T) (R, error)) ([]R, error) {
+	results := make([]R, len(items))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i, item := range items {
+		group.Go(func() (err error) {
+			results[i], err = act(gctx, item)
+			return err
+		})
+	}
+	return results, group.Wait()
+}
 
 // Plan looks at the cluster and plans the restore of point. It writes nothing
 // but, unless SkipCheck is set or the request says where the data comes from,

@@ -76,31 +76,26 @@ func (r *run) reserve(w catalog.MigratedWorkload) patchOf {
 // awaitReady waits until the workloads of a side are ready, and takes down how
 // long each was down.
 func (r *run) awaitReady(ctx context.Context, side *Side, where func(catalog.MigratedWorkload) (string, catalog.Workload), claims func(string) bool) error {
-	results := make([]WorkloadResult, len(r.Workloads))
-	indices := make([]int, len(r.Workloads))
-	for i := range indices {
-		indices[i] = i
-	}
-	ready := func(ctx context.Context, i int) error {
-		w := r.Workloads[i]
+	ready := func(ctx context.Context, w catalog.MigratedWorkload) (WorkloadResult, error) {
 		namespace, name := where(w)
 		r.report(w.Kind, namespace, name.Name, "starting", "until its Pods are ready", false)
 		if err := users.AwaitReady(ctx, side.Kubernetes, namespace, name, claims); err != nil {
-			return err
+			return WorkloadResult{}, err
 		}
-		results[i] = WorkloadResult{Workload: name, Namespace: namespace, Replicas: w.Replicas}
+		result := WorkloadResult{Workload: name, Namespace: namespace, Replicas: w.Replicas}
 		message := ""
 		if since := r.down[workloadOf(w)]; !since.IsZero() {
 			down := r.Now().Sub(since)
-			results[i].Downtime = down.Seconds()
+			result.Downtime = down.Seconds()
 			message = fmt.Sprintf("it was down for %s", down.Round(100*time.Millisecond))
 		}
 		r.report(w.Kind, namespace, name.Name, "ready", message, true)
-		return nil
+		return result, nil
 	}
-	err := r.whileInCharge(ctx, func(ctx context.Context) error { return each(ctx, indices, ready) })
-	r.result.Workloads = results
-	return err
+	return r.whileInCharge(ctx, func(ctx context.Context) (err error) {
+		r.result.Workloads, err = restore.Map(ctx, r.Workloads, ready)
+		return err
+	})
 }
 
 // verifyTime bounds the proof that the source is still fenced, which is there or

@@ -18,7 +18,7 @@ func (r *run) guard(ctx context.Context) error {
 	if err := r.step(ctx, stepGuard, ""); err != nil {
 		return err
 	}
-	return each(ctx, r.Volumes, func(ctx context.Context, v catalog.MigratedVolume) error {
+	return restore.Each(ctx, r.Volumes, func(ctx context.Context, v catalog.MigratedVolume) error {
 		pv := r.seen.InSource.Volume(v.Volume)
 		if pv == nil || pv.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain {
 			return nil
@@ -101,7 +101,7 @@ func (r *run) stillStopped(ctx context.Context) error {
 	if r.Source == nil {
 		return nil
 	}
-	return each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
+	return restore.Each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
 		u, err := users.Read(ctx, r.Source.Kubernetes, namespace, name)
 		switch {

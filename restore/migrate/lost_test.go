@@ -25,7 +25,7 @@ func TestARunThatWaitsIsToldThatItIsOvertaken(t *testing.T) {
 		go func() {
 			waited <- old.whileInCharge(ctx, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		}()
-		time.Sleep(3 * overtakenAfter)
+		time.Sleep(3 * overtakenAfter) // by the clock of the test, which stands still while anybody works
 		synctest.Wait()
 		select {
 		case err := <-waited:

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore"
 	"hawser.dev/hawser/restore/users"
 )
 
@@ -30,7 +31,7 @@ func (r *run) mark(ctx context.Context) error {
 	if err := r.changeTarget(ctx, false, func(catalog.MigratedWorkload) patchOf { return endPatch(r.ID) }); err != nil {
 		return err
 	}
-	return each(ctx, r.Volumes, func(ctx context.Context, v catalog.MigratedVolume) error {
+	return restore.Each(ctx, r.Volumes, func(ctx context.Context, v catalog.MigratedVolume) error {
 		if r.Source != nil {
 			if err := annotate(ctx, r.Source, v.Claim, v.Volume, MovedAnnotation, users.Encode(moved)); err != nil {
 				return fmt.Errorf("in the source: %w", err)

@@ -41,19 +41,6 @@ type Mover struct {
 	Writer  string              // program and version
 }
 
-// parallel is how many requests are under way at once.
-const parallel = 16
-
-// each does act for all items side by side, and returns the first error.
-func each[T any](ctx context.Context, items []T, act func(context.Context, T) error) error {
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	for _, item := range items {
-		group.Go(func() error { return act(gctx, item) })
-	}
-	return group.Wait()
-}
-
 func (m *Mover) report(kind, namespace, name, stage, message string, done bool) {
 	if m.Report != nil {
 		m.Report(restore.Event{Kind: kind, Namespace: namespace, Name: name, Stage: stage, Message: message, Done: done, At: m.Now()})

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore"
 	"hawser.dev/hawser/restore/users"
 )
 
@@ -66,7 +67,7 @@ func removePairs(ctx context.Context, side *Side, pairs []pair, ours func(metav1
 	for i := range all {
 		all[i] = &found{pair: pairs[i]}
 	}
-	if err := each(ctx, all, func(ctx context.Context, f *found) error { return f.look(ctx, side, ours) }); err != nil {
+	if err := restore.Each(ctx, all, func(ctx context.Context, f *found) error { return f.look(ctx, side, ours) }); err != nil {
 		return nil, err
 	}
 	var removed []RemovedObject
@@ -76,7 +77,7 @@ func removePairs(ctx context.Context, side *Side, pairs []pair, ours func(metav1
 			going = append(going, f.pair.claim)
 		}
 	}
-	err := each(ctx, all, func(ctx context.Context, f *found) error {
+	err := restore.Each(ctx, all, func(ctx context.Context, f *found) error {
 		if f.claim == nil {
 			return nil
 		}
@@ -95,7 +96,7 @@ func removePairs(ctx context.Context, side *Side, pairs []pair, ours func(metav1
 	for _, key := range going {
 		removed = append(removed, RemovedObject{"PersistentVolumeClaim", key.String()})
 	}
-	err = each(ctx, all, func(ctx context.Context, f *found) error {
+	err = restore.Each(ctx, all, func(ctx context.Context, f *found) error {
 		if f.pv == nil {
 			return nil
 		}

@@ -156,7 +156,7 @@ func (r *run) back(ctx context.Context) error {
 	if err := r.step(ctx, stepBack, ""); err != nil {
 		return err
 	}
-	err := each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
+	err := restore.Each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
 		if _, err := r.change(ctx, r.Source, namespace, name, holdPatch(r.ID, r.number)); err != nil {
 			return fmt.Errorf("%s in the source: %w", users.Named(name), err)
@@ -205,7 +205,7 @@ func (r *run) remove(ctx context.Context) error {
 	if err := r.step(ctx, stepRemove, ""); err != nil {
 		return err
 	}
-	if err := each(ctx, r.Workloads, r.removeWorkload); err != nil {
+	if err := restore.Each(ctx, r.Workloads, r.removeWorkload); err != nil {
 		return err
 	}
 	_, err := removePairs(ctx, r.Target, r.targetPairs(), madeBy(r.ID))
@@ -241,7 +241,7 @@ func (r *run) startSource(ctx context.Context) error {
 			r.down[workloadOf(w)] = stop.At
 		}
 	}
-	err := each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
+	err := restore.Each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
 		found, err := r.change(ctx, r.Source, namespace, name, backPatch(r.ID))
 		if err != nil {

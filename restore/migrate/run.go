@@ -171,7 +171,7 @@ func target(w catalog.MigratedWorkload) (namespace string, workload catalog.Work
 // changeSource patches those of the workloads that are in the source; with all,
 // all must be.
 func (r *run) changeSource(ctx context.Context, all bool, patch patchOf) error {
-	return each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
+	return restore.Each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := source(w)
 		found, err := r.change(ctx, r.Source, namespace, name, patch)
 		if err == nil && !found && all {
@@ -187,7 +187,7 @@ func (r *run) changeSource(ctx context.Context, all bool, patch patchOf) error {
 // changeTarget patches those of the workloads that are in the target; with all,
 // all must be.
 func (r *run) changeTarget(ctx context.Context, all bool, patch func(catalog.MigratedWorkload) patchOf) error {
-	return each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
+	return restore.Each(ctx, r.Workloads, func(ctx context.Context, w catalog.MigratedWorkload) error {
 		namespace, name := target(w)
 		found, err := r.change(ctx, r.Target, namespace, name, patch(w))
 		if err == nil && !found && all {
@@ -234,7 +234,7 @@ func (r *run) take(ctx context.Context, volumes []catalog.MigratedVolume, cluste
 	if err := one(ctx, volumes[0]); err != nil {
 		return err
 	}
-	return each(ctx, volumes[1:], one)
+	return restore.Each(ctx, volumes[1:], one)
 }
 
 func (r *run) own(d catalog.Disk, entry catalog.Ownership) {

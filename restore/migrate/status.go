@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hawser.dev/hawser/catalog"
+	"hawser.dev/hawser/restore"
 )
 
 // Stage is how far a migration has come.
@@ -49,25 +50,19 @@ func List(ctx context.Context, cat *catalog.Catalog) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Status, len(states))
-	indices := make([]int, len(states))
-	for i := range indices {
-		indices[i] = i
-	}
-	err = each(ctx, indices, func(ctx context.Context, i int) error {
-		if states[i].Err != nil {
-			all[i] = Status{Migration: states[i].Migration, Stage: Unreadable, Error: states[i].Err.Error()}
-			return nil
+	return restore.Map(ctx, states, func(ctx context.Context, found catalog.MigrationState) (Status, error) {
+		unreadable := func(err error) Status {
+			return Status{Migration: found.Migration, Stage: Unreadable, Error: err.Error()}
 		}
-		state, err := cat.Migration(ctx, states[i].Migration.ID)
+		if found.Err != nil {
+			return unreadable(found.Err), nil
+		}
+		state, err := cat.Migration(ctx, found.Migration.ID)
 		if catalog.Unreadable(err) {
-			all[i] = Status{Migration: states[i].Migration, Stage: Unreadable, Error: err.Error()}
-			return nil
+			return unreadable(err), nil
 		}
-		all[i] = StatusOf(&state)
-		return err
+		return StatusOf(&state), err
 	})
-	return all, err
 }
 
 // Show tells of one migration, and who owns its disks.

@@ -65,13 +65,13 @@ func Look(ctx context.Context, r *restore.Restorer, namespace string, rights []R
 // Denied asks which of the rights the user does not have; the question changes
 // nothing.
 func Denied(ctx context.Context, r *restore.Restorer, rights []Right) ([]Right, error) {
+	may, err := restore.Map(ctx, rights, func(ctx context.Context, right Right) (bool, error) { return allowed(ctx, r, right) })
+	if err != nil {
+		return nil, fmt.Errorf("ask what is allowed: %w", err)
+	}
 	var denied []Right
-	for _, right := range rights {
-		allowed, err := allowed(ctx, r, right)
-		if err != nil {
-			return nil, fmt.Errorf("ask what is allowed: %w", err)
-		}
-		if !allowed {
+	for i, right := range rights {
+		if !may[i] {
 			denied = append(denied, right)
 		}
 	}
