@@ -156,6 +156,13 @@ func (w *world) everyMinute(name string) string {
 	return fmt.Sprintf("plans:\n- name: %s\n  schedule: \"* * * * *\"\n  select: {namespaces: [%s]}\n", name, w.namespace)
 }
 
+// onceSoon is a plan that starts at the next full minute for which an agent can
+// be there in time, and not again before tomorrow.
+func (w *world) onceSoon(name string) string {
+	at := time.Now().UTC().Add(90 * time.Second).Truncate(time.Minute)
+	return fmt.Sprintf("plans:\n- name: %s\n  schedule: \"%d %d * * *\"\n  timezone: UTC\n  select: {namespaces: [%s]}\n", name, at.Minute(), at.Hour(), w.namespace)
+}
+
 func TestAgentsRunAPlanAndTakeOver(t *testing.T) {
 	w := newWorld(t)
 	w.deployRedis(2, "disks-delete")
@@ -240,7 +247,7 @@ func TestAnAgentThatIsStoppedLeavesItsRunToTheNext(t *testing.T) {
 	handles := w.deployRedis(1, "disks-delete")
 	arrived, release := w.faults.Block("CreateSnapshot", handles[redisClaim(0)])
 	defer release()
-	file := w.configure(filepath.Join(t.TempDir(), "config.yaml"), w.everyMinute("minutely"))
+	file := w.configure(filepath.Join(t.TempDir(), "config.yaml"), w.onceSoon("soon"))
 	one := w.startAgent("one", file, "--agent-leader-elect=false")
 	select {
 	case <-arrived:
@@ -251,8 +258,8 @@ func TestAnAgentThatIsStoppedLeavesItsRunToTheNext(t *testing.T) {
 	release()
 	two := w.startAgent("two", file, "--agent-leader-elect=false")
 	var made catalog.Commit
-	w.eventually("the next agent makes the point", 3*time.Minute, func() bool {
-		for _, c := range w.commits("minutely") {
+	w.eventually("the next agent makes the point", patience, func() bool {
+		for _, c := range w.commits("soon") {
 			if c.Outcome == catalog.Complete {
 				made = c
 			}
@@ -263,7 +270,7 @@ func TestAnAgentThatIsStoppedLeavesItsRunToTheNext(t *testing.T) {
 		t.Errorf("the point is of attempt %d, want the second of the same occurrence", made.Attempt)
 	}
 	two.stop()
-	if stored := w.storedSnapshots(handles); len(stored) != len(w.commits("minutely"))-1 {
-		t.Errorf("%d snapshots on the storage for %d runs, of which one was abandoned", len(stored), len(w.commits("minutely")))
+	if stored := w.storedSnapshots(handles); len(stored) != len(w.commits("soon"))-1 {
+		t.Errorf("%d snapshots on the storage for %d runs, of which one was abandoned", len(stored), len(w.commits("soon")))
 	}
 }

@@ -287,13 +287,18 @@ func (d *drilling) awaitScratch() <-chan struct{} {
 		defer close(made)
 		defer watcher.Stop()
 		for event := range watcher.ResultChan() {
-			namespace, ok := event.Object.(*corev1.Namespace)
-			if ok && event.Type == watch.Added && strings.HasPrefix(namespace.Name, d.prefix) {
+			if d.isScratch(event) {
 				return
 			}
 		}
 	}()
 	return made
+}
+
+// isScratch says whether a drill of this test has made its namespace.
+func (d *drilling) isScratch(event watch.Event) bool {
+	namespace, ok := event.Object.(*corev1.Namespace)
+	return ok && event.Type == watch.Added && strings.HasPrefix(namespace.Name, d.prefix)
 }
 
 // Drills that are killed at any moment: the next removes what they have left, or
@@ -346,8 +351,7 @@ func (d *drilling) killDrills(n int, while func() time.Duration) {
 		case <-over:
 			return
 		case event := <-watcher.ResultChan():
-			namespace, ok := event.Object.(*corev1.Namespace)
-			if ok && event.Type == watch.Added && strings.HasPrefix(namespace.Name, d.prefix) && killed < n {
+			if d.isScratch(event) && killed < n {
 				one := running[killed]
 				killed++
 				time.AfterFunc(while(), func() { _ = one.Kill() }) // it may have just ended

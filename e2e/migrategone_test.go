@@ -17,12 +17,12 @@ func TestAClusterIsGoneForGoodDuringAMigration(t *testing.T) {
 	w.loseSource()
 }
 
-// interrupt begins a migration out of the first cluster, kills it when it has come
-// so far, and returns its id.
-func (t *twin) interrupt(come func() bool) string {
+// interrupt begins a migration, kills it when it has come so far, and returns its
+// id.
+func (t *twin) interrupt(come func(*race) bool, args ...string) string {
 	t.t.Helper()
-	run := t.race(t.move(here, "--no-point")...)
-	if r, ok := run.await(come); !ok {
+	run := t.race(args...)
+	if r, ok := run.await(func() bool { return come(run) }); !ok {
 		t.t.Fatalf("the migration ended before it was to be killed: exit code %d\n%s", r.Code, r.Stderr)
 	}
 	run.kill()
@@ -66,7 +66,7 @@ func (t *twin) without(place int) (back func()) {
 // loseTarget loses the target of a migration when Pods start there.
 func (t *twin) loseTarget() {
 	t.t.Helper()
-	id := t.interrupt(func() bool { return t.attachedIn(there) })
+	id := t.interrupt(func(*race) bool { return t.attachedIn(there) }, t.move(here, "--no-point")...)
 	back := t.without(there)
 	from := []string{"--from", t.in[here].lab.Name()}
 	alone := slices.Concat([]string{"migrate", "--rollback", id}, from, []string{"--confirm-target-gone"})
@@ -86,7 +86,11 @@ func (t *twin) loseTarget() {
 
 	back()
 	t.run(4, t.move(here, "--no-point")...).Says(t.t, "--rollback "+id) // its remains are in the way
+	remains := t.in[there].volumes()
 	t.run(0, t.rollBack(here, id)...)
+	for _, pv := range remains { // once the attacher, which was away as well, has let go
+		t.in[there].await(volumesResource, pv.Name, gone)
+	}
 	t.expectAt(here)
 	t.mark()
 }
@@ -94,10 +98,7 @@ func (t *twin) loseTarget() {
 // loseSource loses the source of a migration after its fence.
 func (t *twin) loseSource() {
 	t.t.Helper()
-	id := t.interrupt(func() bool {
-		j, ok := t.underway()
-		return ok && slices.Contains(j.steps, "create")
-	})
+	id := t.interrupt(func(run *race) bool { return slices.Contains(run.steps(), "create") }, t.move(here, "--no-point")...)
 	back := t.without(here)
 	alone := []string{"migrate", "statefulset/redis", "-n", t.namespace, "--way", "adopt", "--from-cluster", t.uids[here], "--to", t.in[there].lab.Name()}
 	t.run(1, t.move(here)...).Says(t.t, "the source: ", "--way adopt", "--confirm-source-gone")

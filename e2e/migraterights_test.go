@@ -25,12 +25,7 @@ var migrateRare = map[string]string{
 
 // web is what a StatefulSet does not have: a Deployment, a ServiceAccount, a
 // Secret.
-const web = `
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: files, namespace: %[1]s}
-spec: {accessModes: [ReadWriteOnce], storageClassName: disks-delete, resources: {requests: {storage: 1Gi}}}
----
+const web = filesClaim + `---
 apiVersion: v1
 kind: Secret
 metadata: {name: web, namespace: %[1]s}
@@ -78,25 +73,15 @@ func TestMigrationsUseTheRightsThatTheyHoldAndNoOthers(t *testing.T) {
 	w.deploy(1, "disks-delete")
 	w.must(w.lab.Apply(w.ctx, fmt.Appendf(nil, web, w.namespace)))
 	w.await(deploymentsResource, "web", hasReadyReplica)
-	w.handles = w.disks()
-	w.write(w.handles["files"], "first", "files")
-	w.write(w.handles["files"], "round-1", "written")
+	w.takeAlong("files")
 
 	w.refusesCredentials()
 	job := w.accounts("hawser-migrate")
 	all := func(from int, more ...string) []string {
 		return slices.Concat([]string{"migrate", "--all", "-n", w.namespace}, w.route(from), more)
 	}
-	run := job.race(all(here, "--include-secrets")...)
-	if r, come := run.awaitStep("start"); !come {
-		t.Fatalf("the migration ended before its step start: exit code %d\n%s", r.Code, r.Stderr)
-	}
-	run.kill()
-	first, underway := w.underway()
-	if !underway {
-		t.Fatal("it has ended before it was killed")
-	}
-	job.run(0, w.rollBack(here, first.id)...)
+	first := job.interrupt(func(run *race) bool { return slices.Contains(run.steps(), "start") }, all(here, "--include-secrets")...)
+	job.run(0, w.rollBack(here, first)...)
 	w.expectAt(here)
 	job.run(0, all(here, "--no-point")...)
 	w.expectAt(there)
@@ -122,7 +107,7 @@ func TestMigrationsUseTheRightsThatTheyHoldAndNoOthers(t *testing.T) {
 	lost.scale(0)
 	w.must(lost.client.AppsV1().Deployments(w.namespace).Delete(w.ctx, "web", metav1.DeleteOptions{}))
 	lost.awaitDetached()
-	w.handles = nil // an adoption asks the driver for disks that are not its cluster's yet
+	w.asked = true
 	job.run(0, "migrate", "statefulset/redis", "-n", w.namespace, "--way", "adopt", "--from-cluster", w.uids[there], "--to", w.lab.Name(), "--confirm-source-gone")
 	w.awaitReady(1)
 

@@ -12,12 +12,7 @@ import (
 
 // besides is what is in a namespace beside the set: a Deployment, and one that is not
 // running and has a claim in common with it.
-const besides = `
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: files, namespace: %[1]s}
-spec: {accessModes: [ReadWriteOnce], storageClassName: disks-delete, resources: {requests: {storage: 1Gi}}}
----
+const besides = filesClaim + `---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: %[1]s, labels: {tier: web}}

@@ -66,17 +66,31 @@ func TestMigrateAdoptsWhatALostClusterLeft(t *testing.T) {
 	w.refusesHere("latest")
 }
 
+// filesClaim is a claim beside those of the set. %[1]s is the namespace.
+const filesClaim = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: files, namespace: %[1]s}
+spec: {accessModes: [ReadWriteOnce], storageClassName: disks-delete, resources: {requests: {storage: 1Gi}}}
+`
+
+// takeAlong has a claim, which the first cluster has beside those of the set,
+// looked at as theirs are, and writes on its disk what is on theirs.
+func (t *twin) takeAlong(claim string) {
+	t.t.Helper()
+	t.handles = t.disks()
+	t.write(t.handles[claim], "first", claim)
+	for n := range t.round {
+		t.write(t.handles[claim], fmt.Sprint("round-", n+1), "written")
+	}
+}
+
 // All of a namespace goes, and what it leaves is removed without its disks: also
 // where the set has changed since, so that it could not come back otherwise.
 func TestMigrateANamespaceAndCleanUp(t *testing.T) {
 	w := newTwin(t)
 	w.deploy(2, "disks-delete")
-	w.must(w.lab.Apply(w.ctx, fmt.Appendf(nil, `
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: files, namespace: %[1]s}
-spec: {accessModes: [ReadWriteOnce], storageClassName: disks-delete, resources: {requests: {storage: 1Gi}}}
----
+	w.must(w.lab.Apply(w.ctx, fmt.Appendf(nil, filesClaim+`---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: %[1]s}
@@ -91,9 +105,7 @@ spec:
       volumes: [{name: files, persistentVolumeClaim: {claimName: files}}]
 `, w.namespace)))
 	w.await(deploymentsResource, "web", hasReadyReplica)
-	w.handles = w.disks()
-	w.write(w.handles["files"], "first", "files")
-	w.write(w.handles["files"], "round-1", "written")
+	w.takeAlong("files")
 
 	all := append([]string{"migrate", "--all", "-n", w.namespace, "--no-point"}, w.route(here)...)
 	w.run(0, all...)
